@@ -1,0 +1,1 @@
+"""coherence-ft: fine-tune under declared constraints, ship with proof, run with the loops on."""

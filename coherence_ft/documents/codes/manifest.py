@@ -1,0 +1,5 @@
+"""CFT6xx."""
+
+from coherence_ft.documents.codes import Code
+
+CODES: tuple[Code, ...] = ()

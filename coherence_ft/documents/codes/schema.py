@@ -1,0 +1,5 @@
+"""CFT2xx."""
+
+from coherence_ft.documents.codes import Code
+
+CODES: tuple[Code, ...] = ()

@@ -1,0 +1,5 @@
+"""CFT1xx."""
+
+from coherence_ft.documents.codes import Code
+
+CODES: tuple[Code, ...] = ()

@@ -1,0 +1,86 @@
+"""Observations: measured outcomes of probes on one model. Probing makes them, the loops read them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+DENSE = "dense"
+"""The routing pattern of a model without experts."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerObservation:
+    """A question's option likelihoods.
+
+    `probabilities`: normalised over the options, same order; the model's choice is the arg max.
+    """
+
+    probe: str
+    group: str
+    domain: str
+    probabilities: tuple[float, ...]
+    answer: int
+    routing_pattern: str = DENSE
+
+    @property
+    def choice(self) -> int:
+        return max(range(len(self.probabilities)), key=self.probabilities.__getitem__)
+
+    @property
+    def confidence(self) -> float:
+        return max(self.probabilities)
+
+    @property
+    def correct(self) -> bool:
+        return self.choice == self.answer
+
+
+@dataclass(frozen=True, slots=True)
+class GroupObservation:
+    """The option indices chosen for a probe group's members, in their order."""
+
+    probe: str
+    domain: str
+    relation: str
+    choices: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    verifier: str
+    passed: bool
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyObservation:
+    """A reply and what its checks said."""
+
+    probe: str
+    domain: str
+    category: str
+    reply: str
+    checks: tuple[CheckResult, ...]
+
+    @property
+    def violated(self) -> bool:
+        return not all(check.passed for check in self.checks)
+
+
+@dataclass(frozen=True, slots=True)
+class Observations:
+    """All that one pass over one probe set saw.
+
+    `model`: content digest of what was measured. `probe_set`: digest of the file. `skipped`: probes left out
+    by a budget; `len(answers) + len(groups) + len(replies) + skipped` is the size of the probe set.
+    """
+
+    model: str
+    probe_set: str
+    split: str
+    answers: tuple[AnswerObservation, ...] = ()
+    groups: tuple[GroupObservation, ...] = ()
+    replies: tuple[ReplyObservation, ...] = ()
+    skipped: int = 0
+    tokens: int = 0  # prompt and generated tokens that were computed
+    seconds: float = 0.0
