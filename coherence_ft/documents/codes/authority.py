@@ -1,5 +1,124 @@
-"""CFT3xx."""
+"""CFT3xx: who may decide, how layers fit together, waivers, and where trust starts."""
 
 from coherence_ft.documents.codes import Code
 
-CODES: tuple[Code, ...] = ()
+CODES: tuple[Code, ...] = (
+    Code(
+        "CFT301",
+        "an authority that the tenant does not know",
+        "A constraint or waiver counts only if somebody answers for it. An unknown name answers for nothing.",
+        "owner: risk-departement",
+        "owner: risk-department   # listed under `authorities` of the tenant document",
+    ),
+    Code(
+        "CFT302",
+        "an authority without the power for what it does",
+        "Setting, tightening, waiving and attesting are separate powers, so that no one grants itself an "
+        "exception.",
+        "authorities: [{id: lead, level: tenant, powers: [attest]}]   # lead owns a constraint",
+        "authorities: [{id: lead, level: tenant, powers: [attest, set]}]",
+    ),
+    Code(
+        "CFT303",
+        "an authority acting above its level",
+        "Constraints flow down. An authority decides at its own level and below, never for those above it.",
+        "layers: [{set: ours.yaml, level: regulated-unit, authority: lead}]   # lead is at level tenant",
+        "layers: [{set: ours.yaml, level: tenant, authority: lead}]",
+    ),
+    Code(
+        "CFT304",
+        "one constraint id for two different measurements",
+        "The same id is the same constraint in every layer. Bounds on different metrics, coverages, relations "
+        "or categories cannot be compared, so no strictest one exists.",
+        "id: selective-risk, coverage: 0.6   # in one layer\nid: selective-risk, coverage: 0.8   # in another",
+        "id: selective-risk-60, coverage: 0.6\nid: selective-risk-80, coverage: 0.8",
+    ),
+    Code(
+        "CFT305",
+        "a lower layer looser than a higher one",
+        "Lower layers may only tighten. A looser value would be ignored, and whoever wrote it would believe "
+        "that it holds: so it is an error, and both places are shown.",
+        "at_most: 0.10   # the tenant, under a regulated unit's at_most: 0.05",
+        "at_most: 0.04   # or leave it out; an exception needs a waiver",
+    ),
+    Code(
+        "CFT306",
+        "a locked constraint stated again below",
+        "`locked` freezes a constraint for everybody below, for tightening too: what was agreed with a "
+        "supervisor is exactly what is measured.",
+        "id: auroc, at_least: 0.9   # below a locked auroc",
+        "id: auroc-internal, at_least: 0.9   # a constraint of its own",
+    ),
+    Code(
+        "CFT307",
+        "a domain that the tenant does not have",
+        "Which constraints apply follows from the domain. A misspelt one would silently select too few.",
+        "domain: clinial",
+        "domain: clinical",
+    ),
+    Code(
+        "CFT308",
+        "no hard constraint applies",
+        "With nothing that gates promotion, every checkpoint would pass. A derivative without a gate is refused.",
+        "constraints: [{id: auroc, enforcement: report, …}]   # and nothing else",
+        "constraints: [{id: auroc, enforcement: hard, …}]",
+    ),
+    Code(
+        "CFT311",
+        "a waiver approved by its requester",
+        "An exception needs a second pair of eyes.",
+        "requested_by: lead\napproved_by: lead",
+        "requested_by: lead\napproved_by: model-risk",
+    ),
+    Code(
+        "CFT312",
+        "a waiver approved from below",
+        "Only an authority that ranks at least as high as the constraint's owner may relax it.",
+        "approved_by: lead   # level tenant, for a constraint owned at regulated-unit",
+        "approved_by: compliance   # level regulated-unit, with the power waive",
+    ),
+    Code(
+        "CFT313",
+        "a waiver past the owner's floor",
+        "The owner of a constraint says beforehand how far an exception may go (`waiver_floor`). "
+        "Without a floor in every layer that states the constraint, there is no exception.",
+        "at_most: 0.05, waiver_floor: 0.08   # and a waiver with bound: 0.10",
+        "bound: 0.08",
+    ),
+    Code(
+        "CFT314",
+        "a waiver without a reason",
+        "An auditor reads the reason first.",
+        'reason: ""',
+        "reason: Pilot with 20 clinicians who check every answer.",
+    ),
+    Code(
+        "CFT315",
+        "an expired waiver",
+        "An expired waiver is treated as if it were not there; the constraint's own bound holds again.",
+        "expires: 2024-12-31",
+        "expires: 2027-06-30   # approved anew",
+    ),
+    Code(
+        "CFT316",
+        "a waiver without effect",
+        "It names a constraint that does not exist in its domain, or a bound that relaxes nothing: "
+        "a slip, or a leftover that misleads the next reader.",
+        "constraint: selective-risc",
+        "constraint: selective-risk",
+    ),
+    Code(
+        "CFT321",
+        "no tenant document is named",
+        "Whose keys count must be said by the one who checks. A derivative cannot name its own judge.",
+        "coherence-ft verify runs/quickstart/derivative   # in a folder without configuration",
+        "coherence-ft verify runs/quickstart/derivative --tenant tenants/ours/tenant.yaml",
+    ),
+    Code(
+        "CFT322",
+        "the named tenant document cannot be used",
+        "Falling back to another one would silently change who is trusted.",
+        '[tool.coherence-ft]\ntenant = "tenants/moved.yaml"   # no such file',
+        '[tool.coherence-ft]\ntenant = "tenants/ours/tenant.yaml"',
+    ),
+)
