@@ -1,4 +1,4 @@
-"""An assessment: every constraint with its estimate and verdict. What the engine says and the manifest signs."""
+"""An assessment: every constraint with its estimate and verdict; what the engine says, the manifest signs."""
 
 from __future__ import annotations
 
@@ -63,7 +63,8 @@ class Assessment:
     results: tuple[ConstraintResult, ...]
     abstention_threshold: float | None  # calibrated confidence below which to abstain; None: none certified
     coverage: float | None  # share of questions at or above the threshold
-    skipped: int
+    skipped: int  # probes left out by a budget
+    unused: int = 0  # observations of domains for which these constraints do not speak
 
     @property
     def passed(self) -> bool:

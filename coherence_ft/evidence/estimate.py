@@ -12,6 +12,13 @@ _DIGITS = 6
 
 
 @dataclass(frozen=True, slots=True)
+class Missing:
+    """What stands where an estimate could not be made. `reason` is a clause for an officer."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Estimate:
     """`value` with one-sided limits: each of `lower` and `upper` holds alone with `confidence`.
 
@@ -27,12 +34,13 @@ class Estimate:
     method: str
 
     @classmethod
-    def of(
-        cls, value: float, lower: float, upper: float, n: int, confidence: float, method: str
-    ) -> Estimate:
+    def of(cls, value: float, lower: float, upper: float, n: int, confidence: float, method: str) -> Estimate:
         if not all(map(math.isfinite, (value, lower, upper))):
             raise refusal(
-                "CFT401", f"an estimate by {method} is not a finite number", found=f"{value} [{lower}, {upper}]"
+                "CFT450",
+                f"an estimate by {method} is not a finite number",
+                found=f"{value} [{lower}, {upper}]",
+                help="This is a defect of the estimator: please report it with the observations.",
             )
         scale = 10**_DIGITS
         value = round(value, _DIGITS)
