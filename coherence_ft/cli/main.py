@@ -35,8 +35,10 @@ COMMANDS = {
     "keys": "Make signing keys.",
 }
 _TRAIN_PACKAGES = frozenset(
-    ("accelerate", "bitsandbytes", "datasets", "gguf", "peft", "safetensors", "sentencepiece", "torch")
-    + ("transformers", "trl")
+    (
+        *("accelerate", "bitsandbytes", "datasets", "gguf", "peft", "safetensors", "sentencepiece"),
+        *("torch", "transformers", "trl"),
+    )
 )
 _DISK_FULL = frozenset({errno.ENOSPC, errno.EFBIG, errno.EDQUOT})
 # The Rust and C++ writers of safetensors and torch report a full disk only in their text.
