@@ -6,7 +6,6 @@ An authority decides at its own level and below. The highest statement of a cons
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -140,8 +139,8 @@ def strictness(constraint: Constraint, name: str) -> float:
     value = getattr(constraint, name)
     if name == "enforcement":
         return float(value is Enforcement.HARD)
-    if value is None:  # no waiver floor: cannot be waived
-        return math.inf
+    if value is None:  # no waiver floor: no waiver past the bound itself
+        value = constraint.bound
     at_most = name in ("bound", "waiver_floor") and constraint.direction is Direction.AT_MOST
     return float(-value if at_most else value)
 
@@ -202,6 +201,6 @@ def _measure(constraint: Constraint) -> str:
 def _show(constraint: Constraint, name: str) -> str:
     value = getattr(constraint, name)
     if value is None:
-        return f"no {name} (not waivable)" if name == "waiver_floor" else "none"
+        return "none: cannot be waived"
     text = decimal(value) if isinstance(value, float) else str(value)
     return f"{constraint.direction.value} {text}" if name == "bound" else text

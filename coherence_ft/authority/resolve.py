@@ -10,12 +10,12 @@ The rules, as a compliance officer would state them:
 - A constraint belongs to the highest-ranking authority among those that state it. A set written for others
   to adopt, such as the published ones, names `adopter` as owner: it belongs to the authority of the layer
   that adopts it.
-- A constraint can be waived only if every layer that states it gives a `waiver_floor`.
+- A waiver relaxes a layer's bound as far as that layer's `waiver_floor`; without a floor, not at all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any
@@ -178,6 +178,9 @@ def _merge(same: Sequence[Statement]) -> ResolvedConstraint:
     """`same` is sorted and `max` keeps the first of equals: the highest layer with the strictest value."""
     strictest = {name: max(same, key=lambda d: strictness(d.constraint, name)) for name in MERGED}
     winner = strictest["bound"]
+    bound = winner.constraint.bound
+    floors = strictest["waiver_floor"].constraint
+    floor = floors.bound if floors.waiver_floor is None else floors.waiver_floor
     # Highest rank first; an unknown owner is an error elsewhere and must not outrank anybody here.
     owner = min(
         same, key=lambda d: (d.owner.level.rank if d.owner else len(Level), d.constraint.owner)
@@ -185,21 +188,20 @@ def _merge(same: Sequence[Statement]) -> ResolvedConstraint:
     return ResolvedConstraint(
         replace(
             winner.constraint,
-            **{name: getattr(d.constraint, name) for name, d in strictest.items()},
+            confidence=strictest["confidence"].constraint.confidence,
+            minimum_evidence=strictest["minimum_evidence"].constraint.minimum_evidence,
+            enforcement=strictest["enforcement"].constraint.enforcement,
+            waiver_floor=floor if winner.constraint.direction.is_looser(floor, bound) else None,
             owner=owner,
             locked=any(d.constraint.locked for d in same),
         ),
         winner.layer,
-        _losers(winner, same),
+        tuple(
+            LosingBound(d.constraint.bound, d.layer, d.constraint.origin)
+            for d in same
+            if d.constraint.bound != bound
+        ),
         sources=tuple(Source(name, d.layer, d.constraint.origin) for name, d in strictest.items()),
-    )
-
-
-def _losers(winner: Statement, same: Iterable[Statement]) -> tuple[LosingBound, ...]:
-    return tuple(
-        LosingBound(d.constraint.bound, d.layer, d.constraint.origin)
-        for d in same
-        if d.constraint.bound != winner.constraint.bound
     )
 
 

@@ -1,9 +1,9 @@
 """Waivers: the only thing that relaxes a constraint.
 
 A waiver holds for one constraint in one domain until a date. Somebody other than the requester approves it,
-with the power `waive` and a level at least as high as the constraint owner's, and never past the
-`waiver_floor` that every layer which states the constraint must have given. An expired waiver is absent:
-it relaxes nothing and blocks nothing.
+with the power `waive` and a level at least as high as the constraint owner's, and never past a
+`waiver_floor`: each layer's bound gives way only as far as that layer's floor says. An expired waiver is
+absent: it relaxes nothing and blocks nothing.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def problems(waiver: Waiver, tenant: Tenant, constraint: Constraint | None, toda
         report(
             "CFT313",
             f"{name}: the constraint cannot be waived",
-            "A constraint can be waived only if every layer that states it gives a `waiver_floor`.",
+            "The layer that states the strictest bound must give a `waiver_floor` for it.",
             found="no waiver_floor",
         )
     elif constraint.direction.is_looser(waiver.bound, constraint.waiver_floor):

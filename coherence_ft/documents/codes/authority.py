@@ -28,9 +28,9 @@ CODES: tuple[Code, ...] = (
     Code(
         "CFT304",
         "one constraint id for two different measurements",
-        "The same id is the same constraint in every layer. Bounds on different metrics, coverages, relations "
-        "or categories cannot be compared, so no strictest one exists.",
-        "id: selective-risk, coverage: 0.6   # in one layer\nid: selective-risk, coverage: 0.8   # in another",
+        "The same id is the same constraint in every layer. Bounds on different metrics, coverages, "
+        "relations or categories cannot be compared, so no strictest one exists.",
+        "id: selective-risk, coverage: 0.6   # one layer\nid: selective-risk, coverage: 0.8   # another",
         "id: selective-risk-60, coverage: 0.6\nid: selective-risk-80, coverage: 0.8",
     ),
     Code(
@@ -59,7 +59,7 @@ CODES: tuple[Code, ...] = (
     Code(
         "CFT308",
         "no hard constraint applies",
-        "With nothing that gates promotion, every checkpoint would pass. A derivative without a gate is refused.",
+        "With nothing that gates promotion, every checkpoint would pass. So it is refused.",
         "constraints: [{id: auroc, enforcement: report, …}]   # and nothing else",
         "constraints: [{id: auroc, enforcement: hard, …}]",
     ),
@@ -80,8 +80,8 @@ CODES: tuple[Code, ...] = (
     Code(
         "CFT313",
         "a waiver past the owner's floor",
-        "The owner of a constraint says beforehand how far an exception may go (`waiver_floor`). "
-        "Without a floor in every layer that states the constraint, there is no exception.",
+        "The owner of a constraint says beforehand how far an exception may go (`waiver_floor`). A layer "
+        "without a floor allows no exception from its bound.",
         "at_most: 0.05, waiver_floor: 0.08   # and a waiver with bound: 0.10",
         "bound: 0.08",
     ),
