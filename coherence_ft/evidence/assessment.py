@@ -67,7 +67,13 @@ class Assessment:
     unused: int = 0  # observations of domains for which these constraints do not speak
 
     @property
+    def blocking(self) -> tuple[ConstraintResult, ...]:
+        """The hard constraints that neither pass nor are waived."""
+        return tuple(
+            r for r in self.results if r.enforcement is Enforcement.HARD and not r.verdict.lets_through
+        )
+
+    @property
     def passed(self) -> bool:
         """Every hard constraint passes or is waived, and there is at least one."""
-        hard = [r for r in self.results if r.enforcement is Enforcement.HARD]
-        return bool(hard) and all(r.verdict.lets_through for r in hard)
+        return not self.blocking and any(r.enforcement is Enforcement.HARD for r in self.results)
