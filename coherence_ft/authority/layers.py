@@ -12,6 +12,7 @@ from typing import Any
 
 from coherence_ft.documents.constraint_set import Constraint, Direction, Enforcement, Level, Origin
 from coherence_ft.documents.diagnostics import Diagnostic
+from coherence_ft.documents.schemas import either, suggestion
 from coherence_ft.documents.tenant import Authority, Power, Tenant
 from coherence_ft.evidence.estimate import decimal
 
@@ -51,31 +52,30 @@ def statements(
             continue
         label = f"{layer.level.value}: {layer.constraint_set.id}"
         adopter = tenant.authority(layer.authority)
-        found += _may_act(layer.authority, adopter, layer.level, f"the layer '{label}'", layer.origin)
+        found += _may_act(tenant, layer.authority, layer.level, f"the layer `{label}`", layer.origin)
         if adopter and not adopter.powers & {Power.SET, Power.TIGHTEN}:
             found.append(
-                _lacks(adopter, Power.SET, f"adopt the set '{layer.constraint_set.id}'", layer.origin)
+                _lacks(adopter, Power.SET, f"adopt the set `{layer.constraint_set.id}`", layer.origin)
             )
         for constraint in layer.constraint_set.constraints:
             if constraint.owner == ADOPTER:
                 constraint = replace(constraint, owner=layer.authority)
             owner = tenant.authority(constraint.owner)
             if constraint.owner != layer.authority:  # else already said of the layer
-                what = f"the constraint '{constraint.id}'"
-                found += _may_act(constraint.owner, owner, layer.level, what, constraint.origin)
+                what = f"the constraint `{constraint.id}`"
+                found += _may_act(tenant, constraint.owner, layer.level, what, constraint.origin)
             stated.append(Statement(constraint, layer.level.rank, label, owner))
     for constraint in recipe_constraints:
         owner = tenant.authority(constraint.owner)
         found += _may_act(
-            constraint.owner, owner, None, f"the recipe's constraint '{constraint.id}'", constraint.origin
+            tenant, constraint.owner, None, f"the recipe's constraint `{constraint.id}`", constraint.origin
         )
         stated.append(Statement(constraint, len(Level), RECIPE, owner))
     return stated, found
 
 
-def _may_act(
-    id: str, authority: Authority | None, level: Level | None, what: str, at: Origin
-) -> list[Diagnostic]:
+def _may_act(tenant: Tenant, id: str, level: Level | None, what: str, at: Origin) -> list[Diagnostic]:
+    authority = tenant.authority(id)
     if authority is None:
         return [
             Diagnostic(
@@ -84,21 +84,22 @@ def _may_act(
                 at.path,
                 at.line,
                 at.column,
-                found=f"'{id}'",
-                help="Name an authority of the tenant document.",
+                found=id,
+                expected=either(a.id for a in tenant.authorities),
+                help=suggestion(id, [a.id for a in tenant.authorities]) or "add it to the tenant document",
             )
         ]
     if level is not None and authority.level.rank > level.rank:
         return [
             Diagnostic(
                 "CFT303",
-                f"{what} is at level {level.value}, above the level of '{id}'",
+                f"{what} is at level {level.value}, above the level of `{id}`",
                 at.path,
                 at.line,
                 at.column,
                 found=authority.level.value,
                 expected=f"{level.value} or higher",
-                help="An authority decides at its own level and below: lower the layer or name another one.",
+                help="an authority decides at its own level and below: lower the layer or name another one",
             )
         ]
     return []
@@ -107,13 +108,13 @@ def _may_act(
 def _lacks(authority: Authority, power: Power, what: str, at: Origin) -> Diagnostic:
     return Diagnostic(
         "CFT302",
-        f"'{authority.id}' lacks the power to {what}",
+        f"`{authority.id}` lacks the power to {what}",
         at.path,
         at.line,
         at.column,
         found=", ".join(sorted(authority.powers)) or "no powers",
         expected=power.value,
-        help=f"Give the authority the power `{power.value}` in the tenant document, or name another one.",
+        help=f"give the authority the power `{power.value}` in the tenant document, or name another one",
     )
 
 
@@ -128,9 +129,9 @@ def powers(same: Sequence[Statement]) -> list[Diagnostic]:
         own = any(t.constraint.owner == d.constraint.owner for t in top)
         if d in top or own:
             if Power.SET not in d.owner.powers:
-                found.append(_lacks(d.owner, Power.SET, f"set the constraint '{id}'", at))
+                found.append(_lacks(d.owner, Power.SET, f"set the constraint `{id}`", at))
         elif Power.TIGHTEN not in d.owner.powers:
-            found.append(_lacks(d.owner, Power.TIGHTEN, f"tighten the constraint '{id}'", at))
+            found.append(_lacks(d.owner, Power.TIGHTEN, f"tighten the constraint `{id}`", at))
     return found
 
 
@@ -165,9 +166,9 @@ def conflicts(same: Sequence[Statement]) -> list[Diagnostic]:
         if position and (c.metric, c.parameters) != (first.metric, first.parameters):
             report(
                 "CFT304",
-                f"'{c.id}' ({lower.layer}) measures something else than '{c.id}' ({same[0].layer}) at "
+                f"`{c.id}` ({lower.layer}) measures something else than `{c.id}` ({same[0].layer}) at "
                 f"{first.origin}",
-                "The same id is the same constraint in every layer: give this one an id of its own.",
+                "the same id is the same constraint in every layer: give this one an id of its own",
                 (_measure(c), _measure(first)),
             )
             continue
@@ -175,9 +176,9 @@ def conflicts(same: Sequence[Statement]) -> list[Diagnostic]:
         if locked:
             report(
                 "CFT306",
-                f"'{c.id}' is locked by {locked.layer} at {locked.constraint.origin}: {lower.layer} cannot "
+                f"`{c.id}` is locked by {locked.layer} at {locked.constraint.origin}: {lower.layer} cannot "
                 "state it again",
-                "Remove it here; even a tightening needs the lock to be lifted by its owner.",
+                "remove it here; even a tightening needs the lock to be lifted by its owner",
             )
             continue
         for name in MERGED:
@@ -186,9 +187,9 @@ def conflicts(same: Sequence[Statement]) -> list[Diagnostic]:
             if higher:
                 report(
                     "CFT305",
-                    f"`{name}` of '{c.id}' ({lower.layer}) is looser than {higher.layer} demands at "
+                    f"`{name}` of `{c.id}` ({lower.layer}) is looser than {higher.layer} demands at "
                     f"{higher.constraint.origin}",
-                    "A lower layer may only tighten. An exception needs a waiver in the tenant document.",
+                    "a lower layer may only tighten; an exception needs a waiver in the tenant document",
                     (_show(c, name), _show(higher.constraint, name)),
                 )
     return found

@@ -32,6 +32,7 @@ from coherence_ft.documents.constraint_set import (
     Origin,
 )
 from coherence_ft.documents.diagnostics import CoherenceError, Diagnostic, Severity
+from coherence_ft.documents.schemas import either, suggestion
 from coherence_ft.documents.tenant import Tenant, Waiver
 from coherence_ft.evidence.estimate import decimal
 
@@ -118,20 +119,20 @@ def resolve(
             0,
             Diagnostic(
                 "CFT307",
-                f"the tenant '{tenant.id}' has no domain of that name",
+                f"the tenant `{tenant.id}` has no domain of that name",
                 tenant.path,
-                found=f"'{domain}'",
-                expected=", ".join(tenant.domains),
-                help="Add it under `domains` of the tenant document, or use one of its domains.",
+                found=domain,
+                expected=either(tenant.domains),
+                help=suggestion(domain, tenant.domains) or "a tenant adds its own under `domains`",
             ),
         )
     elif not any(r.constraint.enforcement is Enforcement.HARD for r in resolved.constraints):
         found.append(
             Diagnostic(
                 "CFT308",
-                f"no hard constraint applies in the domain '{domain}': nothing would gate promotion",
+                f"no hard constraint applies in the domain `{domain}`: nothing would gate promotion",
                 tenant.path,
-                help="Adopt a constraint set for this domain under `layers`, for example "
+                help="adopt a constraint set for this domain under `layers`, for example "
                 f"`set: published:{domain}`.",
             )
         )

@@ -39,12 +39,12 @@ def problems(waiver: Waiver, tenant: Tenant, constraint: Constraint | None, toda
             Diagnostic(code, message, at.path, at.line, at.column, severity=severity, help=help, **facts)
         )
 
-    name = f"the waiver of '{waiver.constraint}' in '{waiver.domain}'"
+    name = f"the waiver of `{waiver.constraint}` in `{waiver.domain}`"
     if expired(waiver, today):
         report(
             "CFT315",
             f"{name} expired on {waiver.expires}: it relaxes nothing any more",
-            "Remove it, or have it approved again with a new date.",
+            "remove it, or have it approved again with a new date",
             severity=Severity.WARNING,
         )
         return found
@@ -55,21 +55,21 @@ def problems(waiver: Waiver, tenant: Tenant, constraint: Constraint | None, toda
             report(
                 "CFT301",
                 f"{name}: `{role}` names an authority that the tenant does not know",
-                "Name an authority of the tenant document.",
-                found=f"'{id}'",
+                "name an authority of the tenant document",
+                found=id,
             )
     if waiver.requested_by == waiver.approved_by:
         report(
             "CFT311",
             f"{name} is approved by the one who requested it",
-            "Let another authority with the power `waive` approve it.",
-            found=f"'{waiver.approved_by}' twice",
+            "let another authority with the power `waive` approve it",
+            found=f"{waiver.approved_by} twice",
         )
     if approver and Power.WAIVE not in approver.powers:
         report(
             "CFT302",
-            f"{name}: '{approver.id}' lacks the power to approve it",
-            "Let an authority with the power `waive` approve it.",
+            f"{name}: `{approver.id}` lacks the power to approve it",
+            "let an authority with the power `waive` approve it",
             found=", ".join(sorted(approver.powers)) or "no powers",
             expected="waive",
         )
@@ -79,7 +79,7 @@ def problems(waiver: Waiver, tenant: Tenant, constraint: Constraint | None, toda
         report(
             "CFT316",
             f"{name} has no effect: no layer states that constraint for this domain",
-            "Check the constraint's id, or remove the waiver.",
+            "check the constraint's id, or remove the waiver",
             severity=Severity.WARNING,
         )
         return found
@@ -89,14 +89,14 @@ def problems(waiver: Waiver, tenant: Tenant, constraint: Constraint | None, toda
         report(
             "CFT301",
             f"{name}: the constraint's owner is no authority of the tenant, so nobody ranks at least as high",
-            "Name an authority of the tenant document as the constraint's owner.",
-            found=f"'{constraint.owner}'",
+            "name an authority of the tenant document as the constraint's owner",
+            found=constraint.owner,
         )
     elif approver and approver.level.rank > owner.level.rank:
         report(
             "CFT312",
-            f"{name}: '{approver.id}' ranks below the constraint's owner '{owner.id}'",
-            f"Let an authority at level {owner.level} or above approve it.",
+            f"{name}: `{approver.id}` ranks below the constraint's owner `{owner.id}`",
+            f"let an authority at level {owner.level} or above approve it",
             found=approver.level.value,
             expected=f"{owner.level.value} or higher",
         )
@@ -104,14 +104,14 @@ def problems(waiver: Waiver, tenant: Tenant, constraint: Constraint | None, toda
         report(
             "CFT313",
             f"{name}: the constraint cannot be waived",
-            "The layer that states the strictest bound must give a `waiver_floor` for it.",
+            "the layer that states the strictest bound must give a `waiver_floor` for it",
             found="no waiver_floor",
         )
     elif constraint.direction.is_looser(waiver.bound, constraint.waiver_floor):
         report(
             "CFT313",
             f"{name} goes past the owner's waiver floor",
-            "Ask for a bound within the floor, or ask the owner to move the floor.",
+            "ask for a bound within the floor, or ask the owner to move the floor",
             found=decimal(waiver.bound),
             expected=f"{constraint.direction.value} {decimal(constraint.waiver_floor)}",
         )
@@ -120,7 +120,7 @@ def problems(waiver: Waiver, tenant: Tenant, constraint: Constraint | None, toda
             "CFT316",
             f"{name} has no effect: its bound {decimal(waiver.bound)} is not looser than the constraint's "
             f"{decimal(constraint.bound)}",
-            "Remove it.",
+            "remove it",
             severity=Severity.WARNING,
         )
     return found
