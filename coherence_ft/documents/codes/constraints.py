@@ -204,4 +204,83 @@ CODES: tuple[Code, ...] = (
         "51 broken rows",
         "mend the first ones and run again",
     ),
+    # Estimates and the observations they are made from.
+    Code(
+        "CFT450",
+        "an estimate that is not a finite number",
+        "A verdict is taken from a value and its limits. Without numbers there is nothing to compare, and a "
+        "comparison with NaN would pass or fail by accident.",
+        'value: "nan"',
+        'value: "0.140000", lower: "0.104212", upper: "0.187310"',
+    ),
+    Code(
+        "CFT451",
+        "a probe observed more than once",
+        "Every observation counts as one piece of evidence. Counting one twice makes an interval narrower "
+        "than the evidence allows.",
+        '{"probe": "icd-0041", …}\n{"probe": "icd-0041", …}',
+        '{"probe": "icd-0041", …}\n{"probe": "icd-0042", …}',
+    ),
+    Code(
+        "CFT452",
+        "an observation that is no evidence",
+        "Probabilities that are not finite, or do not sum to 1, come from a broken model; an answer outside "
+        "the options, a probe group without the members its relation speaks of, or a reply without a check "
+        "can show nothing. None is dropped in silence, since what breaks is rarely a random sample.",
+        "probabilities: [nan, nan], answer: 0",
+        "probabilities: [0.83, 0.17], answer: 0",
+    ),
+    Code(
+        "CFT453",
+        "splits measured on different models",
+        "A calibrator describes one model. Judged on another, its confidence means nothing.",
+        "calibration measured on checkpoint-40, certification on checkpoint-80",
+        "calibration and certification both measured on checkpoint-80",
+    ),
+    Code(
+        "CFT454",
+        "one split both fits and certifies",
+        "A calibrator or a threshold looks better on the answers that chose it. On 400 answers a threshold "
+        "chosen and judged on the same ones broke its promised risk in about half of all trials.",
+        "probes: {calibration: probes.jsonl, certification: probes.jsonl}",
+        "probes: {calibration: calibration.jsonl, certification: certification.jsonl}",
+    ),
+    Code(
+        "CFT455",
+        "a group of questions in two splits",
+        "Questions of one group (one passage, one code family) share what makes them easy or hard. A group "
+        "in both splits lets the calibrator see what it is judged on.",
+        'calibration.jsonl: {"group": "E11", …}\ncertification.jsonl: {"group": "E11", …}',
+        'calibration.jsonl: {"group": "E11", …}\ncertification.jsonl: {"group": "E13", …}',
+    ),
+    Code(
+        "CFT456",
+        "a calibrator of another model",
+        "How much a stated confidence is worth changes with every fine-tuning, so a calibrator belongs to "
+        "the weights on which it was fitted.",
+        "copying calibrator.json from one derivative to its sister",
+        "fitting it on the derivative itself: `coherence-ft promote`",
+    ),
+    Code(
+        "CFT457",
+        "a calibrator file that cannot be read",
+        "Confidence without its calibrator is a promise without evidence, so a derivative whose calibrator "
+        "is broken does not answer.",
+        '{"kind": "platt", "slope": "-0.4", …}',
+        '{"kind": "platt", "slope": "0.4", …}',
+    ),
+    Code(
+        "CFT458",
+        "a base model measured on another probe set",
+        "What fine-tuning gained shows only on the same questions, pair by pair.",
+        "base measured on certification.jsonl of last month, derivative on today's",
+        "both measured on the same file (same digest)",
+    ),
+    Code(
+        "CFT459",
+        "a verifier that is unknown or cannot take its arguments when it runs",
+        "A check that cannot run must not count as passed.",
+        '{"verifier": "named_constraint", "name": "no dosage"}',
+        '{"verifier": "named_constraint", "name": "no dosage", "forbidden": ["mg"]}',
+    ),
 )
