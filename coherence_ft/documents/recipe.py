@@ -6,11 +6,25 @@ the YAML take the defaults written here, and only here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from coherence_ft.documents.constraint_set import Constraint
+from coherence_ft.documents.constraint_set import Constraint, parse_constraints
+from coherence_ft.documents.diagnostics import CoherenceError, refusal
+from coherence_ft.documents.reader import Document, JsonPath, dotted, parse_yaml, read_yaml
+from coherence_ft.documents.recipe_rules import (
+    base_kind,
+    wrong_base,
+    wrong_combinations,
+    wrong_data,
+    wrong_splits,
+    wrong_tenant,
+)
+from coherence_ft.documents.schemas import check
+from coherence_ft.documents.tenant import Tenant, read_tenant, require_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +46,10 @@ class BaseModel:
     chat_template: Path | None = None  # replaces the tokenizer's own, in training, probing and serving
     architecture: dict[str, Any] | None = None
 
+    @property
+    def kind(self) -> Literal["hub", "path", "package", "derivative"]:
+        return base_kind(self.model)
+
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
@@ -50,7 +68,7 @@ class Quantization:
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """Training rows, in TRL's formats: `messages`, `prompt`+`completion`, or for DPO `prompt`+`chosen`+`rejected`.
+    """Training rows in TRL's formats: `messages`, `prompt`+`completion`, for DPO `prompt`+`chosen`+`rejected`.
 
     `train` is a path (`.jsonl`, `.parquet`) or `hub:ID@REVISION#SPLIT`.
     `prepare` is the command that builds the files; it is printed when one of them is missing, never run.
@@ -119,3 +137,119 @@ class Recipe:
     signer: str = ""  # authority of the tenant that attests
     path: str = ""
     document: dict[str, Any] = field(default_factory=dict)  # as written, for the digest
+
+
+def read_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe and its tenant. Raises `CoherenceError` with everything that is wrong.
+
+    `overrides` are the command line's `--set` options: `training.epochs=2`. The value is YAML, `null` takes
+    the key out, and a path in it is relative to the working directory. What they set is part of
+    `Recipe.document`, and so of its digest.
+    """
+    recipe, _ = read_recipe_and_tenant(path, overrides)
+    return recipe
+
+
+def read_recipe_and_tenant(path: Path | str, overrides: Sequence[str] = ()) -> tuple[Recipe, Tenant]:
+    """`read_recipe`, with the tenant document that it had to read anyway."""
+    document = override(read_yaml(path), overrides)
+    check(document, "recipe")
+    constraints, problems = parse_constraints(document, ("constraints",))
+    for rule in (wrong_base, wrong_data, wrong_splits, wrong_combinations):
+        problems += rule(document)
+    tenant = None
+    try:
+        require_file(document, ("tenant",), document.file(("tenant",)))
+        tenant = read_tenant(document.file(("tenant",)))
+        problems += wrong_tenant(document, tenant)
+    except CoherenceError as error:
+        problems += error.diagnostics
+    if problems or tenant is None:
+        raise CoherenceError(problems)
+    return _recipe(document, constraints), tenant
+
+
+def override(document: Document, options: Sequence[str]) -> Document:
+    """The document with `--set` options applied, one after the other."""
+    for option in options:
+        name, equals, text = option.partition("=")
+        label = f"--set {option}"
+        if not equals or not all(name.split(".")):
+            raise refusal("CFT420", "not KEY=VALUE", path=label, expected="such as training.epochs=2")
+        value = None if text.strip() in ("null", "~") else parse_yaml(text or '""', label).data
+        at: JsonPath = tuple(name.split("."))
+        data = deepcopy(document.data)
+        inner = data
+        for n, step in enumerate(at[:-1]):
+            if isinstance(inner, dict) and inner.get(step) is None:
+                inner[step] = {}
+            inner = inner[step] if isinstance(inner, dict) else None
+            if not isinstance(inner, dict):
+                raise refusal(
+                    "CFT420",
+                    f"`{dotted(at[: n + 1])}` is not a mapping in this recipe, so it has no `{at[n + 1]}`",
+                    path=label,
+                    help=f"set the whole of it: --set '{dotted(at[: n + 1])}={{{at[n + 1]}: {text}}}'",
+                )
+        if not isinstance(inner, dict):
+            raise refusal("CFT420", "the recipe is not a mapping", path=label)
+        if value is None:
+            inner.pop(at[-1], None)
+        else:
+            inner[at[-1]] = value
+        document = replace(document, data=data, overrides={**document.overrides, at: label})
+    return document
+
+
+def _recipe(document: Document, constraints: tuple[Constraint, ...]) -> Recipe:
+    data = document.data
+    base = dict(data["base"])
+    kind = base_kind(base["model"])
+    if kind == "path":
+        base["model"] = str(document.file(("base", "model")))
+    elif kind == "derivative":
+        named = base["model"].removeprefix("derivative:")
+        base["model"] = f"derivative:{document.file(('base', 'model'), named)}"
+    if "chat_template" in base:
+        base["chat_template"] = document.file(("base", "chat_template"))
+    rows = dict(data["data"])
+    if not rows["train"].startswith("hub:"):
+        rows["train"] = str(document.file(("data", "train")))
+    probes = dict(data["probes"])
+    for split in ("calibration", "certification", "test"):
+        if split in probes:
+            probes[split] = document.file(("probes", split))
+    adapter: Adapter | None = None
+    if (written := data.get("adapter", {})) != "none":
+        adapter = Adapter(**_typed(Adapter, written))
+    quantization = data.get("quantization")
+    return Recipe(
+        name=data["name"],
+        domain=data["domain"],
+        base=BaseModel(**base),
+        tenant=document.file(("tenant",)),
+        data=Data(**rows),
+        probes=Probes(**_typed(Probes, probes)),
+        output=document.file(("output",)),
+        adapter=adapter,
+        quantization=Quantization(**quantization) if quantization else None,
+        training=Training(**_typed(Training, data.get("training", {}))),
+        constraints=constraints,
+        signer=data["signer"],
+        path=document.path,
+        document=data,
+    )
+
+
+def _typed(cls: type[Any], written: dict[str, Any]) -> dict[str, Any]:
+    """Lists as tuples; numbers as the field's type: JSON Schema takes 2.0 for an integer, 1 for a float."""
+    types = {f.name: str(f.type) for f in fields(cls)}
+
+    def typed(name: str, value: Any) -> Any:
+        if isinstance(value, list):
+            return tuple(value)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return value
+        return int(value) if types[name].startswith("int") else float(value)
+
+    return {name: typed(name, value) for name, value in written.items()}

@@ -7,12 +7,13 @@ import json
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
-
-import jsonschema_rs
+from typing import TYPE_CHECKING, Any
 
 from coherence_ft.documents.diagnostics import CoherenceError, Diagnostic
 from coherence_ft.documents.reader import Document, JsonPath, dotted, get, read_yaml
+
+if TYPE_CHECKING:
+    import jsonschema_rs
 
 API_VERSION = "coherence-ft/v1"
 KINDS = ("constraint-set", "tenant", "recipe")
@@ -31,7 +32,7 @@ _TYPES = {
 
 
 def schema_root() -> Path:
-    """The folder of the published schemas and constraint sets: in the installed package, else the checkout."""
+    """The folder of the published schemas and sets: in the installed package, else in the checkout."""
     package = Path(__file__).resolve().parent.parent
     installed = package / "schema"
     return installed if installed.is_dir() else package.parent / "schema"
@@ -47,6 +48,8 @@ def load_schema(name: str) -> dict[str, Any]:
 @cache
 def validator(name: str) -> jsonschema_rs.Draft202012Validator:
     """The compiled schema, with `format` on."""
+    import jsonschema_rs  # here: who only reads a manifest does not wait for it
+
     schema = load_schema(name)
     shared = load_schema("constraint-set")
     registry = jsonschema_rs.Registry([(shared["$id"], shared)])
@@ -67,6 +70,8 @@ def problems(name: str, document: Document, at: JsonPath = ()) -> list[Diagnosti
 
 def check_schema(document: Document) -> list[Diagnostic]:
     """What the meta-schema says about a document that is a JSON Schema itself."""
+    import jsonschema_rs
+
     compiled = jsonschema_rs.Draft202012Validator({"$ref": META_SCHEMA}, validate_formats=True)
     found = [
         document.diagnostic(

@@ -6,8 +6,8 @@ CODES: tuple[Code, ...] = (
     Code(
         "CFT201",
         "not a document of the kind or version that is asked for",
-        "`kind` and `apiVersion` say by which schema a document is read. Guessing them could read a waiver as a "
-        "comment.",
+        "`kind` and `apiVersion` say by which schema a document is read. Guessing them could take one "
+        "document for another.",
         "kind: recipie",
         "apiVersion: coherence-ft/v1\nkind: recipe",
     ),
@@ -43,7 +43,7 @@ CODES: tuple[Code, ...] = (
     Code(
         "CFT206",
         "a number out of range",
-        "The setting has no meaning outside its range, such as a confidence of 1: no finite evidence gives it.",
+        "The setting has no meaning outside its range: no finite evidence gives a confidence of 1.",
         "confidence: 1.0",
         "confidence: 0.95",
     ),
