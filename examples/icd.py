@@ -1,0 +1,267 @@
+"""ICD-10-CM: questions and probe groups that follow from the tabular list with certainty.
+
+The tabular list is a tree: chapter, block, category (three characters), code. A category has exactly one
+chapter, which gives answers, implications and exclusions; an Excludes1 note names two conditions of which
+`may these be coded together` has the same answer in either order.
+"""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from probes import (
+    SPLITS,
+    YES_NO,
+    Files,
+    Row,
+    Source,
+    binary_preference,
+    pick,
+    probe_group,
+    question,
+    rank,
+    shuffled,
+    split_of,
+    train_row,
+)
+
+SOURCE = Source(
+    "package:simple-icd-10-cm==1.5.0/simple_icd_10_cm/data/icd10c-tabular-April-1-2026.xml",
+    "f161f8182aff3ce3a2a78e202f8259c08eaee2c670a9e45b0072445c52302935",
+    "public domain (CDC/NCHS); package: MIT",
+    "ICD-10-CM tabular list of April 2026",
+)
+SPLIT_RULE = (
+    "ICD-10-CM: by block of categories (sha256 of its range), so that neighbours never meet across splits"
+)
+SHARES = {"train": 0.40, "calibration": 0.16, "certification": 0.22, "test": 0.22}
+QUESTIONS = {"train": 960, "calibration": 300, "certification": 400, "test": 400}
+GROUPS = {"calibration": 60, "certification": 70, "test": 70}  # per relation
+PREFERENCES = 240
+_SALT = "icd-blocks-66"  # gives every split the categories it needs
+_DOMAIN = "clinical"
+
+_RANGE = re.compile(r"\s*\([A-Z][0-9A-Z]{2}(?:-[A-Z][0-9A-Z]{2})?\)\s*$")
+_TARGET = re.compile(r"\(([A-Z][0-9][0-9A-Z](?:\.[0-9A-Z]+)?)[.-]*\)\s*$")
+_CODE = re.compile(r"\b([A-Z][0-9][0-9A-Z])(?:\.[0-9A-Z]+)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Category:
+    """`rivals`: other chapters that its exclusion notes point to, hence plausible mistakes."""
+
+    code: str
+    title: str
+    block: str  # range of codes
+    chapter: str  # title
+    rivals: tuple[str, ...]
+    excludes: tuple[tuple[str, str], ...]  # Excludes1: code and title of the other condition
+
+
+@dataclass(frozen=True, slots=True)
+class Icd:
+    categories: tuple[Category, ...]
+    blocks: dict[str, tuple[str, str]]  # range -> block title, chapter title
+
+    def of(self, split: str) -> list[Category]:
+        return [c for c in self.categories if split_of(c.block, SHARES, _SALT) == split]
+
+
+def read(path: Path) -> Icd:
+    root = ElementTree.parse(path).getroot()  # noqa: S314 - the digest of the file is pinned
+    titles = {_text(diag, "name"): _text(diag, "desc") for diag in root.iter("diag")}
+    found: list[tuple[ElementTree.Element, str, str]] = []
+    blocks: dict[str, tuple[str, str]] = {}
+    chapter_of: dict[str, str] = {}
+    for chapter in root.findall("chapter"):
+        chapter_title = _RANGE.sub("", _text(chapter, "desc"))
+        for section in chapter.findall("section"):
+            categories = section.findall("diag")
+            if not categories:
+                continue  # a range that only holds further blocks
+            block = section.get("id", "").strip()
+            blocks[block] = (_RANGE.sub("", _text(section, "desc")), chapter_title)
+            for diag in categories:
+                found.append((diag, block, chapter_title))
+                chapter_of[_text(diag, "name")] = chapter_title
+    categories = []
+    for diag, block, chapter_title in found:
+        notes = [
+            note.text or "" for kind in ("excludes1", "excludes2") for e in diag.iter(kind) for note in e
+        ]
+        rivals = {chapter_of[code] for note in notes for code in _CODE.findall(note) if code in chapter_of}
+        direct = [note.text or "" for e in diag.findall("excludes1") for note in e]
+        targets = {match[1] for note in direct if (match := _TARGET.search(note)) and match[1] in titles}
+        code = _text(diag, "name")
+        categories.append(
+            Category(
+                code,
+                titles[code],
+                block,
+                chapter_title,
+                tuple(sorted(rivals - {chapter_title})),
+                tuple((target, titles[target]) for target in sorted(targets) if target != code),
+            )
+        )
+    return Icd(tuple(categories), blocks)
+
+
+def _text(element: ElementTree.Element, tag: str) -> str:
+    return " ".join((element.findtext(tag) or "").split())
+
+
+def ask(title: str, chapter: str) -> str:
+    return f'Is "{title}" in the ICD-10-CM chapter "{chapter}"?'
+
+
+def _ask_belongs(title: str, chapter: str) -> str:
+    return f'Does "{title}" belong to the ICD-10-CM chapter "{chapter}"?'
+
+
+def _ask_contains(title: str, chapter: str) -> str:
+    """Never trained on: a wording that is new to the derivative."""
+    return f'Does the ICD-10-CM chapter "{chapter}" contain "{title}"?'
+
+
+def _ask_outside(title: str, chapter: str) -> str:
+    return f'Is "{title}" outside the ICD-10-CM chapter "{chapter}"?'
+
+
+def _ask_block(title: str, block: str) -> str:
+    return f'Is "{title}" in the ICD-10-CM block "{block}"?'
+
+
+def _ask_together(first: str, second: str) -> str:
+    return f'In ICD-10-CM, may "{first}" and "{second}" be coded together?'
+
+
+def wrong_chapter(category: Category, among: Sequence[Category], salt: str) -> str:
+    """A plausible chapter for every second category that has one, else the chapter of another category.
+
+    The latter follows the frequency of chapters among the right answers: a chapter alone tells nothing.
+    """
+    if category.rivals and rank(category.code, f"{salt}/plausible") < 0.5:
+        return pick(category.rivals, f"{salt}/{category.code}")
+    for attempt in range(1000):
+        other = pick(among, f"{salt}/{category.code}/{attempt}").chapter
+        if other != category.chapter:
+            return other
+    raise ValueError(f"no other chapter beside {category.chapter!r}")
+
+
+def _chapter_for(category: Category, among: Sequence[Category], salt: str, truth: bool) -> str:
+    return category.chapter if truth else wrong_chapter(category, among, salt)
+
+
+def build(icd: Icd, icd_preferences: int = PREFERENCES) -> Files:
+    """`train`, the probe splits (questions and groups) and `preferences`."""
+    files: Files = {}
+    for split in SPLITS:
+        mine = shuffled(icd.of(split), f"icd/{split}", key=lambda c: c.code)
+        if split == "train":
+            files["train"] = _train(mine)
+            files["preferences"] = _preferences(mine[:icd_preferences], mine)
+        else:
+            files[split] = _questions(mine, QUESTIONS[split]) + _groups(icd, mine, split)
+    return files
+
+
+def _train(mine: Sequence[Category]) -> list[Row]:
+    """A second pass over the categories asks for the opposite answer; one in eight is reworded, one negated."""
+    rows: list[tuple[str, Row]] = []
+    for index in range(QUESTIONS["train"]):
+        turn, place = divmod(index, len(mine))
+        category = mine[place]
+        truth = (place + turn) % 2 == 0
+        chapter = _chapter_for(category, mine, "train", truth)
+        answer = YES_NO[0] if truth else YES_NO[1]
+        # Both parities of `place` get both forms, so that neither wording tells the answer.
+        form = (place // 2) % 8
+        if form == 3:
+            text = _ask_belongs(category.title, chapter)
+        elif form == 7:
+            text, answer = _ask_outside(category.title, chapter), YES_NO[1] if truth else YES_NO[0]
+        else:
+            text = ask(category.title, chapter)
+        rows.append((f"{category.code}/{turn}", train_row(text, answer)))
+    return [row for _, row in shuffled(rows, "icd/train/order", key=lambda pair: pair[0])]
+
+
+def _questions(mine: Sequence[Category], count: int) -> list[Row]:
+    """One question a category; right and wrong chapters alternate."""
+    return [
+        question(
+            f"icd-{category.code}",
+            _DOMAIN,
+            f"icd-{category.code}",
+            ask(category.title, _chapter_for(category, mine, "question", index % 2 == 0)),
+            YES_NO[index % 2],
+        )
+        for index, category in enumerate(mine[:count])
+    ]
+
+
+def _groups(icd: Icd, mine: Sequence[Category], split: str) -> list[Row]:
+    count = GROUPS[split]
+    rows = []
+    for index, category in enumerate(shuffled(mine, "paraphrase", key=lambda c: c.code)[:count]):
+        chapter = _chapter_for(category, mine, "paraphrase", index % 2 == 0)
+        second = (_ask_belongs, _ask_contains)[index // 2 % 2]
+        texts = [ask(category.title, chapter), second(category.title, chapter)]
+        rows.append(_group("paraphrase", category.code, texts))
+    for index, category in enumerate(shuffled(mine, "negation", key=lambda c: c.code)[:count]):
+        chapter = _chapter_for(category, mine, "negation", index % 2 == 0)
+        texts = [ask(category.title, chapter), _ask_outside(category.title, chapter)]
+        rows.append(_group("negation", category.code, texts))
+    for index, category in enumerate(shuffled(mine, "implication", key=lambda c: c.code)[:count]):
+        block, chapter = icd.blocks[category.block]
+        if index % 2:
+            block, chapter = pick(sorted(icd.blocks.values()), f"implication/{category.code}")
+        texts = [_ask_block(category.title, block), ask(category.title, chapter)]
+        rows.append(_group("implication", category.code, texts))
+    for index, category in enumerate(shuffled(mine, "exclusion", key=lambda c: c.code)[:count]):
+        first = _chapter_for(category, mine, "exclusion", index % 2 == 0)
+        second = wrong_chapter(category, [c for c in mine if c.chapter != first], "exclusion/second")
+        if second == first:  # a rival may come up twice
+            second = category.chapter
+        rows.append(_group("exclusion", category.code, [ask(category.title, c) for c in (first, second)]))
+    noted = [category for category in mine if category.excludes]
+    for category in shuffled(noted, "symmetry", key=lambda c: c.code)[: count // 2]:
+        other_code, other = pick(category.excludes, f"symmetry/{category.code}")
+        rows.append(_symmetry(category, other_code, other))
+    for category in shuffled(mine, "symmetry/any", key=lambda c: c.code)[: count - count // 2]:
+        partner = pick([c for c in mine if c != category], f"symmetry/any/{category.code}")
+        rows.append(_symmetry(category, partner.code, partner.title))
+    return rows
+
+
+def _symmetry(category: Category, other_code: str, other: str) -> Row:
+    texts = [_ask_together(category.title, other), _ask_together(other, category.title)]
+    return _group("symmetry", f"{category.code}-{other_code}", texts)
+
+
+def _group(relation: str, code: str, texts: Sequence[str]) -> Row:
+    return probe_group(f"icd-{relation}-{code}", _DOMAIN, relation, texts)
+
+
+def _preferences(some: Sequence[Category], mine: Sequence[Category]) -> list[Row]:
+    """The right answer names the place in the tabular list and says what to confirm."""
+    rows = []
+    for index, category in enumerate(some):
+        truth = index // 2 % 2 == 0
+        chapter = _chapter_for(category, mine, "preference", truth)
+        reason = f'ICD-10-CM lists {category.code} under "{category.chapter}".'
+        rows.append(
+            binary_preference(
+                ask(category.title, chapter),
+                YES_NO[0] if truth else YES_NO[1],
+                reason,
+                "Please confirm in the current tabular list.",
+                index,
+            )
+        )
+    return rows
