@@ -65,11 +65,16 @@ def tiny_config(kind: str = "llama", vocab_size: int = 400) -> Any:
 
     extra: dict[str, dict[str, Any]] = {
         "mixtral": {"num_local_experts": 4, "num_experts_per_tok": 2},
-        "qwen3_moe": {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 48, "head_dim": 16},
+        "qwen3_moe": {
+            "num_experts": 4,
+            "num_experts_per_tok": 2,
+            "moe_intermediate_size": 48,
+            "head_dim": 16,
+        },
         "mistral": {"sliding_window": None},
         "qwen2": {"tie_word_embeddings": True},
     }
-    # A large initializer range makes the random model's preferences differ clearly from one prompt to the next.
+    # A large initializer range makes a random model prefer clearly, and differently, from prompt to prompt.
     return AutoConfig.for_model(
         kind,
         vocab_size=vocab_size,
