@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import TextIO
@@ -22,12 +23,20 @@ def has_colour(stream: TextIO) -> bool:
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
+def shown(diagnostic: Diagnostic) -> Diagnostic:
+    """With the path relative to the working directory, if it lies below."""
+    path, here = Path(diagnostic.path), Path.cwd()
+    if path.is_absolute() and path.is_relative_to(here):
+        return replace(diagnostic, path=str(path.relative_to(here)))
+    return diagnostic
+
+
 def print_diagnostics(diagnostics: Iterable[Diagnostic], stream: TextIO | None = None) -> None:
     """Text for people: every diagnostic with its source line."""
     stream = stream or sys.stderr
     colour = has_colour(stream)
     for diagnostic in diagnostics:
-        print(render(diagnostic, colour), file=stream, end="\n\n")
+        print(render(shown(diagnostic), colour), file=stream, end="\n\n")
 
 
 def render(diagnostic: Diagnostic, colour: bool = False) -> str:

@@ -54,8 +54,13 @@ class Document:
         return Path(self.path).absolute().parent
 
     def option(self, at: JsonPath) -> str | None:
-        """The command line's option that set the value at `at`, or None."""
-        return next((self.overrides[at[:n]] for n in range(len(at), 0, -1) if at[:n] in self.overrides), None)
+        """The command line's option that set the value at `at`, or made the mapping at `at`; or None."""
+        for n in range(len(at), 0, -1):
+            if at[:n] in self.overrides:
+                return self.overrides[at[:n]]
+        if at and at not in self.values:
+            return next((option for to, option in self.overrides.items() if to[: len(at)] == at), None)
+        return None
 
     def place(self, at: JsonPath = (), key: bool = False) -> Place:
         """Where `at` was written (with `key`, its key), or else the nearest thing around it."""

@@ -68,7 +68,7 @@ class Quantization:
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """Training rows in TRL's formats: `messages`, `prompt`+`completion`, for DPO `prompt`+`chosen`+`rejected`.
+    """Training rows in TRL's formats: `messages`, `prompt`+`completion`; DPO: `prompt`+`chosen`+`rejected`.
 
     `train` is a path (`.jsonl`, `.parquet`) or `hub:ID@REVISION#SPLIT`.
     `prepare` is the command that builds the files; it is printed when one of them is missing, never run.
@@ -175,8 +175,10 @@ def override(document: Document, options: Sequence[str]) -> Document:
         name, equals, text = option.partition("=")
         label = f"--set {option}"
         if not equals or not all(name.split(".")):
-            raise refusal("CFT420", "not KEY=VALUE", path=label, expected="such as training.epochs=2")
-        value = None if text.strip() in ("null", "~") else parse_yaml(text or '""', label).data
+            raise refusal(
+                "CFT420", "not KEY=VALUE", path=label, expected="an option such as --set training.epochs=2"
+            )
+        value = _option_value(text, label)
         at: JsonPath = tuple(name.split("."))
         data = deepcopy(document.data)
         inner = data
@@ -199,6 +201,16 @@ def override(document: Document, options: Sequence[str]) -> Document:
             inner[at[-1]] = value
         document = replace(document, data=data, overrides={**document.overrides, at: label})
     return document
+
+
+def _option_value(text: str, label: str) -> Any:
+    if text.strip() in ("null", "~"):
+        return None
+    try:
+        return parse_yaml(text or '""', label).data
+    except CoherenceError as error:
+        # Line and column would count inside the option.
+        raise CoherenceError(replace(d, line=0, column=0) for d in error.diagnostics) from error
 
 
 def _recipe(document: Document, constraints: tuple[Constraint, ...]) -> Recipe:

@@ -113,7 +113,7 @@ def wrong_splits(document: Document) -> Iterator[Diagnostic]:
         path = document.file(("probes", split))
         if path in files:
             yield document.diagnostic(
-                "CFT426",
+                "CFT454",
                 f"the splits `{files[path]}` and `{split}` are the same file",
                 ("probes", split),
                 found=str(path),
@@ -161,7 +161,7 @@ def wrong_combinations(document: Document) -> Iterator[Diagnostic]:
             "both `epochs` and `max_steps` say how long to train",
             ("training", "max_steps"),
             key=True,
-            help="keep one of the two",
+            help="keep one of the two; `--set training.epochs=null` takes the other out",
         )
 
 

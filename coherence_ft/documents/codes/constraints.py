@@ -4,14 +4,6 @@ from coherence_ft.documents.codes import Code
 
 CODES: tuple[Code, ...] = (
     Code(
-        "CFT401",
-        "an estimate that is not a finite number",
-        "Every comparison with NaN is false, so a verdict taken from it would depend on how the question"
-        " is put.",
-        "nan [nan, nan]",
-        "an estimate from evidence with both outcomes, or the verdict `insufficient`",
-    ),
-    Code(
         "CFT402",
         "a bound in the wrong direction for its metric",
         "`at_least` on a metric for which less is better would demand a worse model, and pass it.",
@@ -79,6 +71,13 @@ CODES: tuple[Code, ...] = (
         "tenant: ../examples/tenant/tenant.yaml",
     ),
     Code(
+        "CFT412",
+        "a folder without documents",
+        "Nothing was checked. Success would be reported for a folder that was misspelt or not filled yet.",
+        "coherence-ft validate recipe-drafts/",
+        "coherence-ft validate recipes/",
+    ),
+    Code(
         "CFT420",
         "a --set option that cannot be applied",
         "An option that is not understood would silently train with the recipe's own value.",
@@ -122,14 +121,6 @@ CODES: tuple[Code, ...] = (
         "Rows are read from JSONL or Parquet, in TRL's formats.",
         "train: data.csv",
         "train: data.jsonl",
-    ),
-    Code(
-        "CFT426",
-        "one file for two splits",
-        "The calibrator is fitted on one split and certified on another. On its own split it always "
-        "looks good.",
-        "probes: {calibration: probes.jsonl, certification: probes.jsonl}",
-        "probes: {calibration: calibration.jsonl, certification: certification.jsonl}",
     ),
     Code(
         "CFT427",
