@@ -1,0 +1,68 @@
+"""`coherence-ft evaluate MODEL`: the same probes on anything, a base too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from coherence_ft.authority.resolve import ResolvedConstraints
+    from coherence_ft.documents.recipe import Recipe
+
+
+@click.command("evaluate")
+@click.argument("model")
+@click.option(
+    "--constraints",
+    type=click.Path(path_type=Path),
+    help="A constraint set to hold it to; default: what the recipe's tenant demands.",
+)
+@click.option(
+    "--recipe", type=click.Path(path_type=Path), help="Names the probes (and the base, for MODEL=base)."
+)
+@click.option(
+    "--split",
+    type=click.Choice(["test", "calibration"]),
+    default="test",
+    show_default=True,
+    help="The certification split is for `promote` alone.",
+)
+def command(model: str, constraints: Path | None, recipe: Path | None, split: str) -> None:
+    """Measure MODEL and hold it to constraints. Exits with 1 unless every hard one passes.
+
+    MODEL is a derivative or checkpoint of ours (it must verify), or `base`: the base model of --recipe.
+    """
+    from rich.console import Console
+
+    from coherence_ft.cli.verdicts import verdict_table, watching
+    from coherence_ft.documents.recipe import read_recipe
+    from coherence_ft.training.evaluate import evaluate
+    from coherence_ft.training.promote import recipe_of
+
+    if model == "base" and recipe is None:
+        raise click.UsageError("MODEL=base needs --recipe, which names the base model")
+    read = read_recipe(recipe) if recipe else recipe_of(Path(model))
+    held_to = _constraints(constraints, read)
+    with watching() as watch:
+        assessment = evaluate(None if model == "base" else Path(model), read, held_to, split, watch)
+    Console().print(verdict_table(held_to, assessment))
+    for result in assessment.blocking:
+        click.echo(f"{result.constraint}: {result.why}")
+    if not assessment.passed:
+        raise click.exceptions.Exit(1)
+
+
+def _constraints(path: Path | None, recipe: Recipe) -> ResolvedConstraints:
+    from coherence_ft.authority.resolve import ResolvedConstraint, ResolvedConstraints, resolve
+    from coherence_ft.documents.constraint_set import read_constraint_set
+    from coherence_ft.documents.tenant import read_tenant
+
+    if path is None:
+        return resolve(read_tenant(recipe.tenant), recipe.domain, recipe.constraints)
+    alone = read_constraint_set(path)
+    ordered = sorted(alone.constraints, key=lambda constraint: constraint.id)
+    return ResolvedConstraints(
+        alone.id, alone.domain or recipe.domain, tuple(ResolvedConstraint(c, alone.id) for c in ordered)
+    )

@@ -1,0 +1,34 @@
+"""`coherence-ft promote CHECKPOINT`: certify, and make a derivative."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("promote")
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option("--recipe", type=click.Path(path_type=Path), help="The recipe, if the run's record is missing.")
+@click.option(
+    "--output", type=click.Path(path_type=Path), help="Default: `derivative` beside the checkpoint."
+)
+def command(checkpoint: Path, recipe: Path | None, output: Path | None) -> None:
+    """Measure CHECKPOINT on the certification split; make it a derivative if every hard constraint holds.
+
+    Exits with 1, and writes nothing, when one neither passes nor is waived.
+    """
+    from rich.console import Console
+
+    from coherence_ft.cli.verdicts import verdict_table, watching
+    from coherence_ft.documents.recipe import read_recipe
+    from coherence_ft.training.promote import certify, promote, recipe_of
+
+    read = read_recipe(recipe) if recipe else recipe_of(checkpoint)
+    with watching() as watch:
+        certification = certify(checkpoint, read, watch)
+    measured = certification.measured
+    Console().print(verdict_table(measured.constraints, measured.assessment))
+    target = output or checkpoint.parent / "derivative"
+    digest = promote(certification, read, target)
+    click.echo(f"{target} is certified and signed, manifest sha256:{digest}")

@@ -1,0 +1,84 @@
+"""`coherence-ft train RECIPE`: fine-tune with the loops attached."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("train")
+@click.argument("recipe", type=click.Path(path_type=Path))
+@click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a value of the recipe."
+)
+@click.option(
+    "--resume",
+    is_flag=False,
+    flag_value="",
+    default=None,
+    metavar="[CHECKPOINT]",
+    help="Continue from a checkpoint; without a name, from the newest that verifies.",
+)
+@click.option(
+    "--dry-run", is_flag=True, help="Check everything that needs no weights; print the memory plan."
+)
+def command(recipe: Path, overrides: tuple[str, ...], resume: str | None, dry_run: bool) -> None:
+    """Fine-tune as RECIPE says, with the loops attached.
+
+    Every checkpoint is signed. An interrupted run goes on with --resume, exactly where it was.
+    """
+    from coherence_ft.documents.recipe import read_recipe
+
+    read = read_recipe(recipe, overrides=overrides)
+    if dry_run:
+        _plan(read)
+        return
+
+    import warnings
+
+    # Deprecation notes of libraries are for their callers, which is us, not for a user.
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.filterwarnings(
+        "ignore", category=UserWarning, module=r"(transformers|trl|peft|torch|accelerate)\b"
+    )
+    from rich.console import Console
+
+    from coherence_ft.cli.printing import print_diagnostics
+    from coherence_ft.training.run import find_checkpoint, prepare, train
+
+    run = prepare(read)
+    checkpoint = None
+    if resume is not None:
+        checkpoint, warned = find_checkpoint(run, Path(resume) if resume else None)
+        print_diagnostics(warned)
+        click.echo(f"resuming from {checkpoint}", err=True)
+    last = train(run, overrides=overrides, resume=checkpoint)
+
+    from coherence_ft.cli.verdicts import verdict_table
+    from coherence_ft.manifest.verify import verify
+
+    manifest = verify(last, read.tenant)
+    Console().print(verdict_table(manifest.constraints, manifest.assessment))
+    click.echo(f"{_shown(last)} is signed. Seen on the calibration split, which certifies nothing; next:")
+    click.echo(f"  coherence-ft promote {_shown(last)}")
+
+
+def _plan(recipe) -> None:  # type: ignore[no-untyped-def]
+    """Preflight without weights, and the memory plan."""
+    from coherence_ft.documents.diagnostics import CoherenceError
+    from coherence_ft.models.memory import memory_plan
+    from coherence_ft.training.preflight import preflight_recipe
+
+    findings = preflight_recipe(recipe)
+    if findings:
+        raise CoherenceError(findings)
+    click.echo(str(memory_plan(recipe)))
+
+
+def _shown(path: Path) -> str:
+    """Relative to the working directory where that is shorter to read."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

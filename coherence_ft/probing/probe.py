@@ -1,0 +1,192 @@
+"""Probing: a probe set run over a model gives observations, within a budget, without a trace in the model.
+
+Nothing here draws random numbers or changes the model; `untouched` makes sure of it when the model is in
+the middle of a training run.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from coherence_ft.documents.probe_set import Conversation, Member, Probe, ProbeGroup, ProbeSet, Question
+from coherence_ft.loops.observation import (
+    AnswerObservation,
+    GroupObservation,
+    Observations,
+    ReplyObservation,
+)
+from coherence_ft.loops.verifiers import check
+from coherence_ft.models.chat import render
+from coherence_ft.models.generation import generate_replies
+from coherence_ft.models.scoring import score_options
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+Progress = Callable[[int, int], None]
+"""Called with (probes done, probes in all)."""
+
+_SLICES = 12  # parts of a pass: the clock of a time budget is read, and progress shown, between them
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Bounds of one pass. None: no bound. A bound that cuts probes off shows in `Observations.skipped`."""
+
+    tokens: int | None = None  # prompt and generated tokens, counted before any is computed
+    seconds: float | None = None
+
+
+def probe(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    probe_set: ProbeSet,
+    *,
+    model_digest: str,
+    split: str,
+    budget: Budget | None = None,
+    progress: Progress | None = None,
+) -> Observations:
+    """Measure `model` on `probe_set`.
+
+    Questions, groups and conversations are interleaved in proportion, so that a budget cuts all three
+    loops alike. `model_digest` names what was measured.
+    """
+    budget = budget or Budget()
+    started = time.monotonic()
+    order = _interleaved(probe_set)
+    if budget.tokens is not None:
+        order = _within(order, budget.tokens, tokenizer)
+    seen = Observations(model_digest, probe_set.digest, split)
+    # With a clock, or somebody watching, the pass is cut into slices; without, larger batches are faster.
+    slices = _SLICES if budget.seconds is not None or progress is not None else 1
+    size = max(1, math.ceil(len(order) / slices))
+    done = 0
+    with untouched(model, tokenizer):
+        for start in range(0, len(order), size):
+            if budget.seconds is not None and time.monotonic() - started > budget.seconds:
+                break
+            part = order[start : start + size]
+            seen = _measure(model, tokenizer, part, seen)
+            done += len(part)
+            if progress is not None:
+                progress(done, len(order))
+    return replace(seen, skipped=len(probe_set) - done, seconds=time.monotonic() - started)
+
+
+@contextmanager
+def untouched(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Iterator[None]:
+    """Evaluate inside; put mode, cache setting, padding side and every random state back afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    use_cache = model.config.use_cache
+    padding_side = tokenizer.padding_side
+    python_state, numpy_state, torch_state = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    cuda_states = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+        model.config.use_cache = use_cache
+        tokenizer.padding_side = padding_side
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)
+        torch.set_rng_state(torch_state)
+        if cuda_states:
+            torch.cuda.set_rng_state_all(cuda_states)
+
+
+def _interleaved(probe_set: ProbeSet) -> list[Probe]:
+    """All probes in the order of their relative rank within their kind (and, for groups, relation)."""
+    kinds: dict[str, list[Probe]] = {}
+    for item in (*probe_set.questions, *probe_set.groups, *probe_set.conversations):
+        kind = item.relation if isinstance(item, ProbeGroup) else type(item).__name__
+        kinds.setdefault(kind, []).append(item)
+    ranked = [
+        ((rank + 0.5) / len(items), item) for items in kinds.values() for rank, item in enumerate(items)
+    ]
+    return [item for _, item in sorted(ranked, key=lambda pair: pair[0])]
+
+
+def _within(order: Sequence[Probe], tokens: int, tokenizer: PreTrainedTokenizerBase) -> list[Probe]:
+    """The longest prefix of `order` whose tokens fit."""
+    spent = 0
+    fitting: list[Probe] = []
+    for item in order:
+        spent += _cost(item, tokenizer)
+        if spent > tokens:
+            break
+        fitting.append(item)
+    return fitting
+
+
+def _cost(item: Probe, tokenizer: PreTrainedTokenizerBase) -> int:
+    """Prompt and generated tokens of one probe; shared prefixes are counted in full, so an upper bound."""
+    members: Sequence[Question | Conversation | Member] = (
+        item.members if isinstance(item, ProbeGroup) else (item,)
+    )
+    prompts = sum(
+        len(tokenizer(render(tokenizer, m.messages), add_special_tokens=False)["input_ids"]) for m in members
+    )
+    return prompts + (item.max_new_tokens if isinstance(item, Conversation) else 0)
+
+
+def _measure(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, part: Sequence[Probe], seen: Observations
+) -> Observations:
+    questions = [item for item in part if isinstance(item, Question)]
+    groups = [item for item in part if isinstance(item, ProbeGroup)]
+    conversations = [item for item in part if isinstance(item, Conversation)]
+
+    # One call for all option scoring: sorting by length and prefix reuse work best on many prompts.
+    asked: list[Question | Member] = [*questions, *(member for group in groups for member in group.members)]
+    scored = score_options(model, tokenizer, [(render(tokenizer, a.messages), a.options) for a in asked])
+    probabilities = scored.probabilities
+    answers = tuple(
+        AnswerObservation(q.id, q.group, q.domain, p, q.answer)
+        for q, p in zip(questions, probabilities, strict=False)
+    )
+    rest = iter(probabilities[len(questions) :])
+    group_observations = tuple(
+        GroupObservation(g.id, g.domain, g.relation, tuple(_argmax(next(rest)) for _ in g.members))
+        for g in groups
+    )
+
+    replied = generate_replies(
+        model,
+        tokenizer,
+        [render(tokenizer, c.messages) for c in conversations],
+        [c.max_new_tokens for c in conversations],
+    )
+    replies = tuple(
+        ReplyObservation(
+            c.id,
+            c.domain,
+            c.category,
+            text,
+            tuple(check(k.verifier, k.arguments, text) for k in c.checks),
+        )
+        for c, text in zip(conversations, replied.texts, strict=True)
+    )
+    return replace(
+        seen,
+        answers=seen.answers + answers,
+        groups=seen.groups + group_observations,
+        replies=seen.replies + replies,
+        tokens=seen.tokens + scored.tokens + replied.tokens,
+    )
+
+
+def _argmax(values: Sequence[float]) -> int:
+    return max(range(len(values)), key=values.__getitem__)

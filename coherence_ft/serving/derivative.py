@@ -1,0 +1,176 @@
+"""Loading a governed derivative: verified first, answered from with its own calibrator and threshold."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from coherence_ft.documents.diagnostics import refusal
+from coherence_ft.documents.recipe import BaseModel, Quantization
+from coherence_ft.evidence.calibrators import PlattCalibrator
+from coherence_ft.manifest.statement import Stage
+from coherence_ft.manifest.verify import VerifiedManifest, verify
+from coherence_ft.models.base import LocatedBase, load_model, load_tokenizer, locate, put_adapter
+from coherence_ft.models.chat import render
+from coherence_ft.models.generation import generate_replies
+from coherence_ft.models.scoring import score_options
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+SERVING_FILE = "coherence/serving.json"
+"""What loading needs beside the manifest: base reference, precision, quantization, usual options."""
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedDerivative:
+    """A folder whose manifest verified, and the base model that the manifest names."""
+
+    folder: Path
+    manifest: VerifiedManifest
+    base: LocatedBase
+    serving: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """`text`: what may be delivered, empty when abstained. `confidence`: calibrated probability that
+    the chosen answer is right; None where none can be stated. `why` says why it abstained, or why not."""
+
+    text: str
+    confidence: float | None
+    abstained: bool
+    why: str
+
+
+class Derivative:
+    """A loaded derivative. Made by `load_derivative` only."""
+
+    def __init__(
+        self,
+        verified: VerifiedDerivative,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        calibrator: PlattCalibrator | None,
+    ) -> None:
+        self.manifest = verified.manifest
+        self.model = model
+        self.tokenizer = tokenizer
+        self.calibrator = calibrator
+        threshold = verified.manifest.predicate["abstentionThreshold"]
+        self.threshold = None if threshold is None else float(threshold)
+        self.domain: str = verified.manifest.predicate["domain"]
+        options = verified.serving["options"]
+        self.options: tuple[str, ...] | None = tuple(options) if options else None
+
+    def answer(
+        self,
+        question: str | Sequence[dict[str, str]],
+        options: Sequence[str] | None = None,
+        *,
+        max_new_tokens: int = 64,
+    ) -> Answer:
+        """Answer one question: a user's words, or messages that end with the user's turn.
+
+        `options`: the admissible answers; left out, those that all calibration questions shared. What was
+        certified is the choice among options, so a free answer is withheld: no confidence covers it.
+        """
+        messages = [{"role": "user", "content": question}] if isinstance(question, str) else list(question)
+        prompt = render(self.tokenizer, messages)
+        admissible = tuple(options) if options is not None else self.options
+        if admissible is None:
+            text = generate_replies(self.model, self.tokenizer, [prompt], [max_new_tokens]).texts[0]
+            return Answer(
+                "", None, True, f"no calibrated confidence covers a free answer; withheld: {text!r}"
+            )
+        if len(admissible) < 2:
+            raise refusal("CFT721", "a choice needs at least two options", found=str(list(admissible)))
+        probabilities = score_options(self.model, self.tokenizer, [(prompt, admissible)]).probabilities[0]
+        best = max(range(len(probabilities)), key=probabilities.__getitem__)
+        if self.calibrator is None or self.threshold is None:
+            return Answer("", None, True, "no abstention threshold is certified for this derivative")
+        confidence = self.calibrator.confidence(probabilities, self.domain)
+        if confidence < self.threshold:
+            return Answer(
+                "",
+                confidence,
+                True,
+                f"confidence {confidence:.3f} is below the certified threshold {self.threshold:.3f}",
+            )
+        return Answer(
+            admissible[best],
+            confidence,
+            False,
+            f"confidence {confidence:.3f} reaches the certified threshold {self.threshold:.3f}",
+        )
+
+
+def load_derivative(
+    folder: str | Path, *, tenant: str | Path | None = None, base: str | None = None
+) -> Derivative:
+    """Verify a derivative and load it. Nothing is loaded unless everything verifies.
+
+    `tenant`: the tenant document, which is where trust starts; left out, as for `coherence-ft verify`.
+    `base`: where the base model is on this machine, if not where it was trained; its content must be the
+    same. Raises CoherenceError.
+    """
+    verified = verify_derivative(folder, tenant=tenant, base=base, stage=Stage.CERTIFIED)
+    model, tokenizer = load_weights(verified)
+    document = verified.manifest.calibrator
+    calibrator = PlattCalibrator.from_json(document) if document is not None else None
+    return Derivative(verified, model, tokenizer, calibrator)
+
+
+def verify_derivative(
+    folder: str | Path,
+    *,
+    tenant: str | Path | None = None,
+    base: str | None = None,
+    stage: Stage | None = None,
+) -> VerifiedDerivative:
+    """Verify the manifest, then find the base model and hold its content against the manifest.
+
+    Raises CoherenceError: CFT6xx from verifying, CFT5xx from finding the base, CFT720 if it is another one.
+    """
+    path = Path(folder)
+    manifest = verify(path, Path(tenant) if tenant else None, require_stage=stage)
+    serving = json.loads((path / SERVING_FILE).read_text(encoding="utf-8"))
+    reference = serving["base"]
+    located = locate(BaseModel(base or reference["model"], reference["revision"], reference["sha256"]))
+    expected = manifest.predicate["base"]["digest"]
+    if located.digest != expected:
+        raise refusal(
+            "CFT720",
+            "the base model is not the one that the manifest names",
+            path=located.path,
+            found=f"sha256 {located.digest}",
+            expected=f"sha256 {expected}",
+            help="give the right base model; a derivative of another one is another derivative",
+        )
+    return VerifiedDerivative(path, manifest, located, serving)
+
+
+def load_weights(
+    verified: VerifiedDerivative, *, for_training: bool = False
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The model (adapter on its base, or full weights) and the tokenizer that lies beside it.
+
+    In evaluation mode; the adapter is trainable with `for_training`.
+    """
+    serving = verified.serving
+    own = replace(verified.base, kind="folder", path=verified.folder)
+    tokenizer = load_tokenizer(own)
+    quantization = Quantization(**serving["quantization"]) if serving["quantization"] else None
+    adapter = (verified.folder / "adapter_config.json").is_file()
+    model = load_model(
+        verified.base if adapter else own,
+        precision=serving["precision"],
+        quantization=quantization,
+        for_training=for_training,
+    )
+    if adapter:
+        model = put_adapter(model, verified.folder, trainable=for_training)
+    return model, tokenizer

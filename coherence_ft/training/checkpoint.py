@@ -1,0 +1,117 @@
+"""Sealing a checkpoint: what a run knows about itself, and the signed manifest made of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from coherence_ft.authority.resolve import ResolvedConstraints
+from coherence_ft.evidence.assessment import Assessment
+from coherence_ft.evidence.calibrators import PlattCalibrator
+from coherence_ft.manifest.statement import (
+    Base,
+    DataSet,
+    Evaluation,
+    ManifestFacts,
+    Method,
+    Parent,
+    Stage,
+    TrainingFacts,
+)
+from coherence_ft.manifest.write import write_manifest
+from coherence_ft.serving.derivative import SERVING_FILE
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+    from transformers import PreTrainedTokenizerBase
+
+_SOFTWARE = ("coherence-ft", "torch", "transformers", "trl", "peft", "bitsandbytes", "tokenizers", "datasets")
+# What resuming needs and serving does not; left out of a derivative.
+_TRAINING_ONLY = (
+    *("optimizer.pt", "scheduler.pt", "scaler.pt", "rng_state*.pth", "trainer_state.json"),
+    *("training_args.bin", "ref", "README.md", "coherence", "coherence_manifest*"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """What stays the same from the first checkpoint of a run to the last."""
+
+    name: str
+    recipe: Mapping[str, Any]
+    seed: int
+    base: Base
+    method: Method
+    constraints: ResolvedConstraints
+    data: tuple[DataSet, ...]
+    probes: Mapping[str, str]  # split to digest
+    chat_template_digest: str | None
+    serving: Mapping[str, Any]  # what loading and answering needs: base reference, precision, options
+    evaluator: str  # the authority that signs
+    parents: tuple[Parent, ...] = ()
+
+
+def seal(
+    folder: Path,
+    provenance: Provenance,
+    key: EllipticCurvePrivateKey,
+    *,
+    assessment: Assessment,
+    calibrator: PlattCalibrator | None,
+    training: TrainingFacts,
+    stage: Stage,
+    look: int = 1,
+) -> str:
+    """Write the signed manifest of `folder` and return its digest (sha256, hex).
+
+    Whatever lies in the folder becomes a subject, so call this last. Raises OSError when the disk is full;
+    the folder then has no manifest that verifies.
+    """
+    p = provenance
+    path = folder / SERVING_FILE
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(p.serving, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    facts = ManifestFacts(
+        stage=stage,
+        name=p.name,
+        recipe=p.recipe,
+        seed=p.seed,
+        base=p.base,
+        method=p.method,
+        constraints=p.constraints,
+        evaluation=Evaluation(assessment, datetime.now(UTC), p.evaluator, look),
+        data=p.data,
+        probes=p.probes,
+        chat_template_digest=p.chat_template_digest,
+        calibrator=calibrator.to_json() if calibrator else None,
+        training=training,
+        parents=p.parents,
+        software=dict(_installed()),
+    )
+    return write_manifest(folder, facts, key)
+
+
+def copy_for_serving(checkpoint: Path, target: Path) -> None:
+    """Copy what a derivative serves with: weights, configuration, tokenizer. `target` must not exist."""
+    shutil.copytree(checkpoint, target, ignore=shutil.ignore_patterns(*_TRAINING_ONLY))
+
+
+def template_digest(tokenizer: PreTrainedTokenizerBase) -> str | None:
+    """sha256 (hex) of the chat template, None without one."""
+    template = tokenizer.chat_template
+    return hashlib.sha256(template.encode()).hexdigest() if isinstance(template, str) else None
+
+
+def _installed() -> Iterator[tuple[str, str]]:
+    for package in _SOFTWARE:
+        try:
+            yield package, version(package)
+        except PackageNotFoundError:
+            continue

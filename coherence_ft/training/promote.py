@@ -1,0 +1,192 @@
+"""Promotion: a checkpoint is measured on the certification split and becomes a derivative, or is refused.
+
+This is the only place that looks at the certification split. Every look is written down before it is
+taken and its number is signed, since each further look weakens what the numbers promise.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from coherence_ft.authority.keys import signing_key
+from coherence_ft.authority.resolve import ResolvedConstraints, resolve
+from coherence_ft.documents.diagnostics import CoherenceError, Diagnostic, refusal
+from coherence_ft.documents.probe_set import ProbeSet, read_probe_set
+from coherence_ft.documents.recipe import Recipe, read_recipe
+from coherence_ft.documents.tenant import read_tenant
+from coherence_ft.manifest.statement import Base, DataSet, Method, Parent, Stage, TrainingFacts
+from coherence_ft.manifest.verify import VerifiedManifest, verify
+from coherence_ft.serving.derivative import VerifiedDerivative, verify_derivative
+from coherence_ft.training.checkpoint import Provenance, copy_for_serving, seal
+from coherence_ft.training.measure import Measured, Watch, measure_derivative
+from coherence_ft.training.provenance import signer
+from coherence_ft.training.run import RUN_FILE, probe_paths
+
+_LOOKS_FILE = "certification-looks.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Certification:
+    """What the certification split said about a verified checkpoint. `look`: how many there were, from 1."""
+
+    verified: VerifiedDerivative
+    measured: Measured
+    look: int
+
+
+def recipe_of(checkpoint: Path) -> Recipe:
+    """The recipe of the run that `checkpoint` (or the derivative beside it) belongs to.
+
+    Raises CFT724 when the run's record is missing: then name the recipe.
+    """
+    record = checkpoint.resolve().parent / RUN_FILE
+    try:
+        run = json.loads(record.read_text(encoding="utf-8"))
+        return read_recipe(Path(run["recipe"]), overrides=run["overrides"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise refusal(
+            "CFT724",
+            "it is not known which recipe this belongs to",
+            path=record,
+            found=type(error).__name__,
+            help="name it with --recipe",
+        ) from error
+
+
+def certify(checkpoint: Path, recipe: Recipe, watch: Watch) -> Certification:
+    """Measure a verified checkpoint and its base on the calibration and the certification split.
+
+    Raises CoherenceError when the checkpoint does not verify, or its recipe or probes are not those given.
+    """
+    tenant = read_tenant(recipe.tenant)
+    constraints = resolve(tenant, recipe.domain, recipe.constraints)
+    signing_key(signer(tenant, recipe.signer))  # a missing key is better known before the measuring
+    verified = verify_derivative(checkpoint, tenant=recipe.tenant)
+    probe_sets = {
+        split: read_probe_set(path) for split, path in probe_paths(recipe).items() if split != "test"
+    }
+    _same_probes(verified.manifest, probe_sets)
+    look = _count_look(recipe.output, checkpoint, probe_sets["certification"])
+    return Certification(verified, measure_derivative(verified, constraints, probe_sets, watch), look)
+
+
+def promote(certification: Certification, recipe: Recipe, target: Path) -> str:
+    """Write the derivative to `target` and return its manifest's digest.
+
+    All or nothing: the folder is put together and verified beside `target` and then renamed. Raises
+    CFT717 when a hard constraint neither passes nor is waived, CFT725 when `target` exists.
+    """
+    verified, measured = certification.verified, certification.measured
+    if not measured.assessment.passed:
+        raise CoherenceError(_refusals(verified, measured))
+    if target.exists():
+        raise refusal(
+            "CFT725",
+            "there is a derivative already, and it is not overwritten",
+            path=target,
+            help="move it away, or choose another place with --output",
+        )
+    tenant = read_tenant(recipe.tenant)
+    provenance, training = _signed_facts(verified, measured.constraints, recipe)
+    partial = target.with_name(f".{target.name}.partial-{os.getpid()}")
+    try:
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        copy_for_serving(verified.folder, partial)
+        seal(
+            partial,
+            provenance,
+            signing_key(signer(tenant, recipe.signer)),
+            assessment=measured.assessment,
+            calibrator=measured.calibrator,
+            training=training,
+            stage=Stage.CERTIFIED,
+            look=certification.look,
+        )
+        digest = verify(partial, tenant, require_stage=Stage.CERTIFIED).digest
+        partial.rename(target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return digest
+
+
+def _same_probes(manifest: VerifiedManifest, probe_sets: dict[str, ProbeSet]) -> None:
+    signed = manifest.predicate["probes"]
+    changed = [s for s, probes in probe_sets.items() if signed.get(s, probes.digest) != probes.digest]
+    if changed:
+        raise refusal(
+            "CFT726",
+            "the probes are not those that the run was started with",
+            path=probe_sets[changed[0]].path,
+            found=f"another {' and '.join(changed)} split",
+            expected="the probe sets that the checkpoint's manifest names",
+            help="restore the probe files; a certification split must be fixed before training",
+        )
+
+
+def _count_look(output: Path, checkpoint: Path, probes: ProbeSet) -> int:
+    """Write the look down, then return its number: a look that was interrupted has been taken too."""
+    path = output / _LOOKS_FILE
+    entry = {"probeSet": probes.digest, "checkpoint": checkpoint.name, "at": datetime.now(UTC).isoformat()}
+    output.mkdir(parents=True, exist_ok=True)
+    with path.open("a+", encoding="utf-8") as file:
+        file.seek(0)
+        earlier = sum(probes.digest in line for line in file)
+        file.write(json.dumps(entry) + "\n")
+    return earlier + 1
+
+
+def _signed_facts(
+    verified: VerifiedDerivative, constraints: ResolvedConstraints, recipe: Recipe
+) -> tuple[Provenance, TrainingFacts]:
+    """The run's facts as the checkpoint's manifest states them: promotion measures, it does not retell."""
+    p = verified.manifest.predicate
+    training, modifier = p["training"], p["downstreamModifier"]
+    provenance = Provenance(
+        name=p["name"],
+        recipe=verified.manifest.recipe,
+        seed=p["recipe"]["seed"],
+        base=Base(
+            p["base"]["model"],
+            p["base"]["revision"],
+            p["base"]["digest"],
+            p["base"]["digestOf"],
+            p["base"]["license"],
+        ),
+        method=Method(p["method"]["regime"], p["method"]["adapter"], p["method"]["quantization"]),
+        constraints=constraints,
+        data=tuple(DataSet(d["name"], d["digest"], d["rows"], d["license"]) for d in p["data"]),
+        probes=p["probes"],
+        chat_template_digest=p["chatTemplateDigest"],
+        serving=verified.serving,
+        evaluator=recipe.signer,
+        parents=tuple(Parent(q["name"], q["manifestDigest"]) for q in p["lineage"]["parents"]),
+    )
+    return provenance, TrainingFacts(
+        steps=training["steps"],
+        epoch=float(training["epoch"]),
+        trained_tokens=_known(training["trainedTokens"]),
+        training_compute=_known(modifier["trainingCompute"]),
+        base_compute=_known(modifier["baseCompute"]),
+    )
+
+
+def _known(value: object) -> int | None:
+    return None if value == "unknown" else int(str(value))
+
+
+def _refusals(verified: VerifiedDerivative, measured: Measured) -> list[Diagnostic]:
+    return [
+        Diagnostic(
+            "CFT717",
+            f"{result.constraint} does not let the checkpoint through ({result.verdict})",
+            path=str(verified.folder),
+            found=result.why,
+            help="train further, gather more evidence, or ask the owner for a waiver",
+        )
+        for result in measured.assessment.blocking
+    ] or [Diagnostic("CFT717", "no hard constraint applies: nothing to certify", str(verified.folder))]
