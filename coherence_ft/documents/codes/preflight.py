@@ -38,7 +38,7 @@ CODES: tuple[Code, ...] = (
     Code(
         "CFT705",
         "probes that are in the training data",
-        "A probe that was trained on measures memory. Every estimate from it is too good, and the gate"s "
+        "A probe that was trained on measures memory. Every estimate from it is too good, and the gate's "
         "promise does not hold.",
         "the same prompt in train.jsonl and certification.jsonl",
         "splits made by group, so that no prompt is in two of them",
@@ -162,7 +162,7 @@ CODES: tuple[Code, ...] = (
     Code(
         "CFT724",
         "the recipe of a checkpoint is not known",
-        "The run"s record beside its checkpoints says which recipe made them. Without it, probes and "
+        "The run's record beside its checkpoints says which recipe made them. Without it, probes and "
         "constraints must be named.",
         "coherence-ft promote /copied/checkpoint-40",
         "coherence-ft promote /copied/checkpoint-40 --recipe recipes/quickstart.yaml",
