@@ -127,7 +127,7 @@ def fit_platt(
             _feature(confidence)[:, None],
             np.ones((len(confidence), 1)),
             np.array([[domain == name for name in own] for domain in domains], float).reshape(
-                len(confidence), -1
+                len(confidence), len(own)
             ),
         ],
         axis=1,
