@@ -15,7 +15,7 @@ The rules, as a compliance officer would state them:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any
@@ -126,20 +126,25 @@ def resolve(
                 help=suggestion(domain, tenant.domains) or "a tenant adds its own under `domains`",
             ),
         )
-    elif not any(r.constraint.enforcement is Enforcement.HARD for r in resolved.constraints):
+    elif not _errors(found) and not any(
+        r.constraint.enforcement is Enforcement.HARD for r in resolved.constraints
+    ):
         found.append(
             Diagnostic(
                 "CFT308",
                 f"no hard constraint applies in the domain `{domain}`: nothing would gate promotion",
                 tenant.path,
                 help="adopt a constraint set for this domain under `layers`, for example "
-                f"`set: published:{domain}`.",
+                f"`set: published:{domain}`",
             )
         )
-    errors = [d for d in found if d.severity is Severity.ERROR]
-    if errors:
+    if errors := _errors(found):
         raise CoherenceError(errors)
     return replace(resolved, warnings=tuple(found))
+
+
+def _errors(found: Iterable[Diagnostic]) -> list[Diagnostic]:
+    return [d for d in found if d.severity is Severity.ERROR]
 
 
 def check(tenant: Tenant, *, today: date | None = None) -> list[Diagnostic]:
@@ -186,23 +191,28 @@ def _merge(same: Sequence[Statement]) -> ResolvedConstraint:
     owner = min(
         same, key=lambda d: (d.owner.level.rank if d.owner else len(Level), d.constraint.owner)
     ).constraint.owner
+    merged = replace(
+        winner.constraint,
+        confidence=strictest["confidence"].constraint.confidence,
+        minimum_evidence=strictest["minimum_evidence"].constraint.minimum_evidence,
+        enforcement=strictest["enforcement"].constraint.enforcement,
+        waiver_floor=floor if winner.constraint.direction.is_looser(floor, bound) else None,
+        owner=owner,
+        locked=any(d.constraint.locked for d in same),
+    )
     return ResolvedConstraint(
-        replace(
-            winner.constraint,
-            confidence=strictest["confidence"].constraint.confidence,
-            minimum_evidence=strictest["minimum_evidence"].constraint.minimum_evidence,
-            enforcement=strictest["enforcement"].constraint.enforcement,
-            waiver_floor=floor if winner.constraint.direction.is_looser(floor, bound) else None,
-            owner=owner,
-            locked=any(d.constraint.locked for d in same),
-        ),
+        merged,
         winner.layer,
         tuple(
             LosingBound(d.constraint.bound, d.layer, d.constraint.origin)
             for d in same
             if d.constraint.bound != bound
         ),
-        sources=tuple(Source(name, d.layer, d.constraint.origin) for name, d in strictest.items()),
+        sources=tuple(
+            Source(name, d.layer, d.constraint.origin)
+            for name, d in strictest.items()
+            if name != "waiver_floor" or merged.waiver_floor is not None
+        ),
     )
 
 

@@ -74,7 +74,7 @@ def problems(waiver: Waiver, tenant: Tenant, constraint: Constraint | None, toda
             expected="waive",
         )
     if not waiver.reason.strip():
-        report("CFT314", f"{name} gives no reason", "Say in one sentence why the exception is acceptable.")
+        report("CFT314", f"{name} gives no reason", "say in one sentence why the exception is acceptable")
     if constraint is None:
         report(
             "CFT316",

@@ -1,0 +1,147 @@
+"""Who may waive what, how far and until when."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coherence_ft.authority.waivers import choose, from_json, in_force, problems, to_json
+from coherence_ft.documents.constraint_set import Constraint, Direction, Enforcement, Level, Origin
+from coherence_ft.documents.diagnostics import Severity
+from coherence_ft.documents.tenant import Authority, Power, Tenant, Waiver
+
+HERE = Origin("tenant.yaml", 20, 5)
+TODAY = date(2026, 6, 1)
+
+
+def authority(id: str, level: Level, *powers: Power) -> Authority:
+    return Authority(id, id, level, frozenset(powers), (), HERE)
+
+
+TENANT = Tenant(
+    "t",
+    "T",
+    (
+        authority("unit", Level.REGULATED_UNIT, Power.SET, Power.WAIVE),
+        authority("office", Level.TENANT, Power.WAIVE),
+        authority("lead", Level.TENANT, Power.SET),
+    ),
+    (),
+    (),
+    ("clinical",),
+    "tenant.yaml",
+)
+AT_MOST = Constraint(
+    "risk",
+    "selective_risk",
+    Direction.AT_MOST,
+    0.05,
+    0.95,
+    59,
+    Enforcement.HARD,
+    "lead",
+    "Because",
+    waiver_floor=0.10,
+    coverage=0.6,
+)
+AT_LEAST = replace(
+    AT_MOST,
+    id="accuracy",
+    metric="accuracy",
+    direction=Direction.AT_LEAST,
+    bound=0.8,
+    waiver_floor=0.7,
+    coverage=None,
+)
+VALID = Waiver("risk", "clinical", 0.08, "lead", "office", "A pilot of ten people", date(2026, 6, 1), HERE)
+
+
+def codes(waiver: Waiver, constraint: Constraint | None = AT_MOST, today: date = TODAY) -> list[str]:
+    return [d.code for d in problems(waiver, TENANT, constraint, today)]
+
+
+def test_valid_up_to_and_on_its_last_day() -> None:
+    assert in_force(VALID, TENANT, AT_MOST, TODAY)
+    assert not in_force(VALID, TENANT, AT_MOST, date(2026, 6, 2))
+
+
+def test_for_one_constraint_only() -> None:
+    assert not in_force(VALID, TENANT, replace(AT_MOST, id="other"), TODAY)
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"approved_by": "lead"}, "CFT311"),
+        ({"approved_by": "nobody"}, "CFT301"),
+        ({"requested_by": "nobody"}, "CFT301"),
+        ({"requested_by": "office", "approved_by": "lead"}, "CFT302"),
+        ({"bound": 0.11}, "CFT313"),
+        ({"reason": "  "}, "CFT314"),
+        ({"bound": 0.05}, "CFT316"),
+    ],
+)
+def test_each_rule_by_itself(change: dict[str, object], code: str) -> None:
+    waiver = replace(VALID, **change)  # type: ignore[arg-type]
+    assert code in codes(waiver)
+    assert not in_force(waiver, TENANT, AT_MOST, TODAY)
+
+
+def test_floor_itself_is_allowed_in_both_directions() -> None:
+    assert codes(replace(VALID, bound=0.10)) == []
+    lower = replace(VALID, constraint="accuracy", bound=0.7)
+    assert codes(lower, AT_LEAST) == []
+    assert codes(replace(lower, bound=0.69), AT_LEAST) == ["CFT313"]
+    assert codes(replace(lower, bound=0.81), AT_LEAST) == ["CFT316"]
+
+
+def test_without_a_floor_nothing_can_be_waived() -> None:
+    assert codes(VALID, replace(AT_MOST, waiver_floor=None)) == ["CFT313"]
+
+
+def test_approver_ranks_at_least_as_high_as_the_owner() -> None:
+    owned_above = replace(AT_MOST, owner="unit")
+    assert codes(VALID, owned_above) == ["CFT312"]
+    assert codes(replace(VALID, approved_by="unit"), owned_above) == []
+    assert codes(VALID, replace(AT_MOST, owner="gone")) == ["CFT301"]
+
+
+def test_expired_is_absent_however_wrong_it_is() -> None:
+    wrong = replace(VALID, bound=0.9, approved_by="lead", reason="", expires=date(2020, 1, 1))
+    found = problems(wrong, TENANT, AT_MOST, TODAY)
+    assert [(d.code, d.severity) for d in found] == [("CFT315", Severity.WARNING)]
+
+
+def test_unknown_constraint_is_a_warning() -> None:
+    assert codes(VALID, None) == ["CFT316"]
+
+
+def test_problems_point_at_the_waiver() -> None:
+    (found,) = problems(replace(VALID, bound=0.5), TENANT, AT_MOST, TODAY)
+    assert found.place == "tenant.yaml:20:5"
+    assert (found.found, found.expected) == ("0.5", "at_most 0.1")
+
+
+@given(st.floats(0, 1), st.sampled_from([AT_MOST, AT_LEAST]))
+def test_never_past_the_floor_and_never_without_effect(bound: float, constraint: Constraint) -> None:
+    waiver = replace(VALID, constraint=constraint.id, bound=bound)
+    assert constraint.waiver_floor is not None
+    low, high = sorted((constraint.bound, constraint.waiver_floor))
+    assert in_force(waiver, TENANT, constraint, TODAY) == (low <= bound <= high and bound != constraint.bound)
+
+
+def test_of_several_the_strictest_then_the_longest_holds() -> None:
+    strict = replace(VALID, bound=0.06)
+    longer = replace(strict, expires=date(2027, 1, 1))
+    assert choose([VALID, strict, longer], AT_MOST) == longer
+    assert choose([], AT_MOST) is None
+
+
+def test_round_trip() -> None:
+    assert from_json(to_json(VALID)) == replace(VALID, origin=Origin("", 0, 0))
+    assert to_json(VALID)["bound"] == "0.08"
+    assert to_json(VALID)["expires"] == "2026-06-01"
