@@ -126,9 +126,7 @@ def place(folder: Path, name: str) -> str:
 
 def printable(name: str) -> str:
     """A file name as it may be shown: control characters and bytes that are no text are escaped."""
-    if name.isprintable():
-        return name
-    return name.encode("unicode_escape", "surrogatepass").decode("ascii")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in name)
 
 
 def unsafe_names(names: Iterable[str]) -> dict[str, str]:

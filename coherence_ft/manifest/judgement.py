@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
@@ -18,7 +17,7 @@ from coherence_ft.documents.tenant import Tenant
 from coherence_ft.evidence.assessment import Assessment, ConstraintResult, Verdict
 from coherence_ft.evidence.gates import decide
 from coherence_ft.manifest.files import place
-from coherence_ft.manifest.reading import parse_json
+from coherence_ft.manifest.reading import constraints_violations, parse_json
 from coherence_ft.manifest.statement import (
     CALIBRATOR_FILE,
     CONSTRAINTS_FILE,
@@ -78,20 +77,19 @@ def documents(predicate: Mapping[str, Any], contents: Mapping[str, bytes], folde
 
 
 def resolved_constraints(document: Any, predicate: Mapping[str, Any], where: str) -> ResolvedConstraints:
-    """The constraints under which it was assessed. Raises CoherenceError (CFT641) if they do not fit."""
+    """The constraints under which it was assessed. Raises CoherenceError (CFT620, CFT641) if unfit."""
+    if violations := constraints_violations(document, where):
+        raise CoherenceError(violations)
     try:
         resolved = ResolvedConstraints.from_json(document)
-        numbers = [(r.constraint.bound, r.constraint.confidence) for r in resolved.constraints]
-        if not all(math.isfinite(number) for pair in numbers for number in pair):
-            raise ValueError("a bound or confidence is not finite")
         if resolved.to_json() != document:
             raise ValueError("a field is not written as this version writes it")
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+    except ValueError as error:
         raise refusal(
             "CFT641",
             "the resolved constraints cannot be read",
             path=where,
-            found=f"{type(error).__name__}: {error}"[:200],
+            found=str(error)[:200],
         ) from error
     if (resolved.tenant, resolved.domain) != (predicate["tenant"], predicate["domain"]):
         raise refusal(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from coherence_ft.documents.diagnostics import Diagnostic, refusal
-from coherence_ft.documents.schemas import validator
+from coherence_ft.documents.schemas import load_schema, validator
 
 MAX_BYTES = 32 * 2**20  # a manifest of 100,000 files takes 15 MB, its bundle a third more
 MAX_DEPTH = 32
@@ -64,14 +66,33 @@ def _constant(name: str) -> Any:
 
 
 def schema_violations(statement: Any, place: str | Path) -> list[Diagnostic]:
-    """Where the statement departs from the published schema (CFT620), at most the first 20 places."""
-    found: list[Diagnostic] = []
-    for error in validator("manifest").iter_errors(statement):
-        at = "/".join(map(str, error.instance_path)) or "the whole document"
-        found.append(Diagnostic("CFT620", f"{at}: {_short(error.message)}", str(place)))
-        if len(found) == _MOST_VIOLATIONS:
-            break
-    return found
+    """Where a statement departs from the published schema (CFT620), at most the first 20 places."""
+    return _violations(validator("manifest"), statement, place)
+
+
+def constraints_violations(document: Any, place: str | Path) -> list[Diagnostic]:
+    """Where coherence/constraints.json departs from `resolvedConstraints` of the same schema (CFT620)."""
+    return _violations(_constraints_validator(), document, place)
+
+
+def _violations(compiled: Any, data: Any, place: str | Path) -> list[Diagnostic]:
+    return [
+        Diagnostic(
+            "CFT620",
+            f"{_short('/'.join(map(str, error.instance_path))) or 'the whole document'}: "
+            f"{_short(error.message)}",
+            str(place),
+        )
+        for error in islice(compiled.iter_errors(data), _MOST_VIOLATIONS)
+    ]
+
+
+@cache
+def _constraints_validator() -> Any:
+    import jsonschema_rs
+
+    schema = {"$defs": load_schema("manifest")["$defs"], "$ref": "#/$defs/resolvedConstraints"}
+    return jsonschema_rs.Draft202012Validator(schema)
 
 
 def _short(text: str) -> str:

@@ -19,7 +19,7 @@ from coherence_ft.authority.keys import known_keys
 from coherence_ft.authority.resolve import ResolvedConstraints
 from coherence_ft.authority.trust import find_tenant
 from coherence_ft.documents.diagnostics import CoherenceError, Diagnostic, refusal
-from coherence_ft.documents.tenant import Authority, Power, Tenant
+from coherence_ft.documents.tenant import Authority, Power, Tenant, read_tenant
 from coherence_ft.evidence.assessment import Assessment
 from coherence_ft.manifest import judgement
 from coherence_ft.manifest.files import (
@@ -87,8 +87,6 @@ def verify(
 
 def trusted_tenant(path: Path | str | None, *, checked: Path) -> Tenant:
     """The tenant document to trust: `path`, else what `find_tenant` finds outside the folder `checked`."""
-    from coherence_ft.documents.load import read_tenant
-
     return read_tenant(find_tenant(None if path is None else Path(path), checked=checked))
 
 
@@ -100,8 +98,7 @@ def _verify(opened: OpenFolder, tenant: Tenant, today: date, require_stage: str 
     with _collecting(findings):
         envelope = _envelope(_read(opened, BUNDLE), place(opened.path, BUNDLE))
     with _collecting(findings):
-        content = _read(opened, MANIFEST)
-        statement = _statement(content, place(opened.path, MANIFEST))
+        content, statement = read_statement(opened)
     if statement is None or content is None:
         raise CoherenceError(findings)
 
@@ -157,6 +154,15 @@ def _verify(opened: OpenFolder, tenant: Tenant, today: date, require_stage: str 
         files={subject["name"]: subject["digest"]["sha256"] for subject in subjects},
         predicate=predicate,
     )
+
+
+def read_statement(opened: OpenFolder) -> tuple[bytes, dict[str, Any]]:
+    """The manifest's bytes and what they say, valid under the schema and no more: nothing is verified yet.
+
+    Raises CoherenceError: CFT602 to CFT606, CFT609 to CFT611, CFT620.
+    """
+    content = _read(opened, MANIFEST)
+    return content, _statement(content, place(opened.path, MANIFEST))
 
 
 @contextmanager

@@ -16,7 +16,7 @@ CODES: tuple[Code, ...] = (
         "A folder without a signed manifest says nothing about how its model was made or measured. "
         "An interrupted save leaves such a folder.",
         "derivative/adapter_model.safetensors alone",
-        "derivative/ with coherence_manifest.json and coherence_manifest.sigstore.json, as `promote` writes it",
+        "the same with coherence_manifest.json and coherence_manifest.sigstore.json, as `promote` writes it",
     ),
     Code(
         "CFT603",
