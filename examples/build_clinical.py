@@ -164,7 +164,7 @@ _BOASTED = {
 
 
 def _pubmedqa_preference(record: Row, index: int) -> Row:
-    """Even `index`: the rejected answer is wrong; odd: right but overconfident (an open one has no such form)."""
+    """Even `index`: the rejected answer is wrong; odd: right but overconfident, unless the answer is open."""
     answer = record["answer"]
     wrong = {"yes": "no", "no": "yes", "maybe": ("yes", "no")[index // 2 % 2]}[answer]
     rejected = _BOASTED[wrong if index % 2 == 0 or answer == "maybe" else answer]

@@ -171,7 +171,7 @@ def build(icd: Icd, icd_preferences: int = PREFERENCES) -> Files:
 
 
 def _train(mine: Sequence[Category]) -> list[Row]:
-    """A second pass over the categories asks for the opposite answer; one in eight is reworded, one negated."""
+    """A second pass over the categories asks for the opposite; one row in eight is reworded, one negated."""
     rows: list[tuple[str, Row]] = []
     for index in range(QUESTIONS["train"]):
         turn, place = divmod(index, len(mine))

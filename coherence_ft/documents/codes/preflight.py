@@ -2,7 +2,59 @@
 
 from coherence_ft.documents.codes import Code
 
+_DATA: tuple[Code, ...] = (
+    Code(
+        id="CFT750",
+        summary="The training data does not exist",
+        reason="The recipe names a file that is not there. Data sets of the examples are built on each "
+        "machine and are never part of the repository.",
+        wrong="train: data/clinical/train.jsonl   # not built yet",
+        right="python examples/build_clinical.py",
+    ),
+    Code(
+        id="CFT751",
+        summary="The training data cannot be read",
+        reason="Rows come from JSON lines (.jsonl) or Parquet (.parquet); the file is of another kind, "
+        "damaged, or may not be read by this user.",
+        wrong="train: rows.csv",
+        right="train: rows.jsonl",
+    ),
+    Code(
+        id="CFT752",
+        summary="A line of the training data is not JSON",
+        reason="Each line of a .jsonl file is one JSON object in UTF-8. All broken lines are reported.",
+        wrong="{'prompt': 'single quotes'}",
+        right='{"prompt": "…", "completion": "…"}',
+    ),
+    Code(
+        id="CFT753",
+        summary="A training row has the wrong shape",
+        reason="A row that is skipped or half read would train on something else than the manifest states. "
+        "SFT takes messages, or prompt and completion; DPO takes prompt, chosen and rejected. A turn has a "
+        "role and a text, user and assistant take turns, the assistant comes last. All rows have the same shape.",
+        wrong='{"messages": [{"role": "user", "content": "Is gout a disease of the joints?"}]}',
+        right='{"messages": [{"role": "user", "content": "Is gout a disease of the joints?"}, '
+        '{"role": "assistant", "content": "yes"}]}',
+    ),
+    Code(
+        id="CFT754",
+        summary="The training data holds no rows",
+        reason="An empty file would train nothing and give a derivative that equals its base.",
+        wrong="an empty train.jsonl",
+        right="a train.jsonl with at least one row",
+    ),
+    Code(
+        id="CFT755",
+        summary="Data of the hub is not pinned or cannot be loaded",
+        reason="Without a revision the same recipe trains on other rows tomorrow. The manifest states the "
+        "digest of the rows that were trained on.",
+        wrong="train: hub:organisation/rows",
+        right="train: hub:organisation/rows@9f2c1e0#train",
+    ),
+)
+
 CODES: tuple[Code, ...] = (
+    *_DATA,
     Code(
         "CFT701",
         "the end-of-turn token is not trained on",
