@@ -14,8 +14,7 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coherence_ft.authority.resolve import ResolvedConstraints, check, resolve
-from coherence_ft.cli.printing import render
+from coherence_ft.authority.resolve import ResolvedConstraints, resolve
 from coherence_ft.cli.resolve import command
 from coherence_ft.documents.canonical import canonical_digest
 from coherence_ft.documents.constraint_set import (
@@ -49,10 +48,10 @@ def test_golden(case: str, in_golden: Path) -> None:
     """`COHERENCE_FT_GOLDEN=1 pytest` writes the expected files anew; read their diff."""
     run = CliRunner().invoke(command, ["--tenant", f"{case}/tenant.yaml", "--domain", "clinical"])
     if isinstance(run.exception, CoherenceError):
-        text = "\n\n".join(render(d) for d in run.exception.diagnostics) + "\n"
+        text = "\n\n".join(map(str, run.exception.diagnostics)) + "\n"
     else:
         assert run.exit_code == 0, run.exception
-        text = run.output
+        text = run.stdout
     text = text.replace(f"{in_golden}/", "")
     expected = in_golden / case / "expected.txt"
     if os.environ.get("COHERENCE_FT_GOLDEN"):
@@ -308,12 +307,6 @@ def test_recipe_is_the_lowest_layer() -> None:
     assert [(r.bound, r.layer) for r in resolved.constraints[0].replaced] == [(0.1, "regulated-unit: s")]
 
 
-def test_check_names_problems_of_every_domain_once() -> None:
-    lower = layer(constraint(0.2), level=Level.TENANT)
-    with_two = replace(tenant(layer(constraint(0.1)), lower), domains=("clinical", "legal"))
-    assert [d.code for d in check(with_two, today=TODAY)] == ["CFT305"]
-
-
 def test_a_set_by_itself_measures_without_a_tenant() -> None:
     published = read_constraint_set(ROOT / "schema" / "domains" / "clinical.yaml")
     resolved = ResolvedConstraints.of_set(published, "clinical")
@@ -324,6 +317,5 @@ def test_a_set_by_itself_measures_without_a_tenant() -> None:
 @pytest.mark.parametrize("name", ["tenant", "published"])
 def test_example_tenants_resolve_in_every_domain(name: str) -> None:
     example = read_tenant(ROOT / "examples" / "tenant" / f"{name}.yaml")
-    assert check(example, today=TODAY) == []
     for domain in example.domains:
-        assert resolve(example, domain, today=TODAY).constraints
+        assert resolve(example, domain, today=TODAY).warnings == ()

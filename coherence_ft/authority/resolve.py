@@ -147,14 +147,6 @@ def _errors(found: Iterable[Diagnostic]) -> list[Diagnostic]:
     return [d for d in found if d.severity is Severity.ERROR]
 
 
-def check(tenant: Tenant, *, today: date | None = None) -> list[Diagnostic]:
-    """Every error and warning in a tenant's layers and waivers, over all its domains, each once."""
-    today = today or date.today()
-    # a waiver for an unknown domain has no effect, and is said to have none
-    domains = dict.fromkeys([*tenant.domains, *(w.domain for w in tenant.waivers)])
-    return list(dict.fromkeys(d for domain in domains for d in _resolve(tenant, domain, (), today)[1]))
-
-
 def _resolve(
     tenant: Tenant, domain: str, recipe_constraints: Sequence[Constraint], today: date
 ) -> tuple[ResolvedConstraints, list[Diagnostic]]:
