@@ -98,7 +98,7 @@ def test_useless_confidence_has_no_skill() -> None:
     _, right, groups = answers(np.random.default_rng(6), 200)
     stated = np.full(200, right.mean())
     assert isinstance(metrics.brier_skill(stated, right, groups, 0.95), Missing)
-    assert measured(metrics.brier_skill(stated - 0.01, right, groups, 0.95)).value < 0
+    assert measured(metrics.brier_skill(stated - 0.0123, right, groups, 0.95)).value < 0
     area = measured(metrics.auroc(stated, right, groups, 0.95))
     assert area.value == 0.5 and area.lower < 0.5 < area.upper
 

@@ -147,5 +147,5 @@ def studentised(
     high = np.quantile(np.where(np.isfinite(pivots), pivots, np.inf), confidence, method="higher")
     low = np.quantile(np.where(np.isfinite(pivots), pivots, -np.inf), 1 - confidence, method="lower")
     if not np.isfinite(high) or not np.isfinite(low):
-        return Missing("right and wrong answers are too few to resample")
+        return Missing("the answers are too few, or too much alike, to be resampled")
     return float(value), float(value - high * error), float(value - low * error)

@@ -106,8 +106,8 @@ def _gain(seen: Forecasts, base: Evidence | None, confidence: float) -> Estimate
     ours = [i for i, probe in enumerate(seen.probes) if probe in place]
     theirs = [place[seen.probes[i]] for i in ours]
     found = metrics.brier_gain(
-        seen.forecast,
-        seen.right,
+        seen.forecast[ours],
+        seen.right[ours],
         base.evaluated.forecast[theirs],
         base.evaluated.right[theirs],
         seen.groups[ours],
