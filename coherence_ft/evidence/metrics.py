@@ -7,6 +7,8 @@ The metrics of the other two loops are plain shares: `intervals.share`.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from scipy.special import expit, logit, ndtri
 
@@ -186,9 +188,10 @@ def calibration_error(forecast: Array, right: Array, groups: Array, confidence: 
         weight = rows / rows.sum(axis=-1, keepdims=True)
         return np.nansum(weight * ((stated - came) ** 2 - noise), axis=-1)
 
-    debiased = squares(totals.mean(axis=0))
+    debiased = float(squares(totals.mean(axis=0)))
     margin = float(ndtri(confidence)) * float(np.std(squares(resample(totals))))
-    lower, upper = debiased - margin, debiased + margin
-    value, lower, upper = (float(np.sqrt(max(0.0, square))) for square in (debiased, lower, upper))
+    value, lower, upper = (
+        math.sqrt(max(0.0, square)) for square in (debiased, debiased - margin, debiased + margin)
+    )
     method = f"debiased L2, {bins} bins of equal mass, bootstrap error over groups"
-    return Estimate.of(value, min(lower, value), min(1.0, max(upper, value)), len(totals), confidence, method)
+    return Estimate.of(value, lower, min(1.0, upper), len(totals), confidence, method)
