@@ -153,18 +153,22 @@ def tighten(c: Constraint, draw: st.DataObject) -> Constraint:
     return replace(c, **{field: strictest[field]})
 
 
+def reach(c: Constraint) -> float:
+    """The loosest value that can ever be let through, by waiver or without."""
+    return c.bound if c.waiver_floor is None else c.waiver_floor
+
+
 def at_least_as_strict(now: ResolvedConstraints, before: ResolvedConstraints) -> bool:
     after = {r.constraint.id: r.constraint for r in now.constraints}
     for old in (r.constraint for r in before.constraints):
         new = after[old.id]
-        floor, old_floor = new.waiver_floor, old.waiver_floor
         if (
             new.direction.is_looser(new.bound, old.bound)
             or new.confidence < old.confidence
             or new.minimum_evidence < old.minimum_evidence
             or (old.enforcement is Enforcement.HARD and new.enforcement is not Enforcement.HARD)
             or (old.locked and not new.locked)
-            or (floor is not None and (old_floor is None or new.direction.is_looser(floor, old_floor)))
+            or new.direction.is_looser(reach(new), reach(old))
         ):
             return False
     return True
