@@ -151,6 +151,14 @@ def test_something_else_than_a_calibrator_is_refused(data: object) -> None:
         PlattCalibrator.from_json(data)
 
 
+@pytest.mark.parametrize("probabilities", [(float("nan"), 0.5), (0.5, float("nan")), (float("inf"), 0.0)])
+def test_no_confidence_from_nan(probabilities: tuple[float, ...]) -> None:
+    """NaN is below no threshold: it must not reach the comparison."""
+    calibrator = PlattCalibrator(0.4, 0.1, (), "m", "p", "calibration", 10)
+    with pytest.raises(CoherenceError, match="CFT452"):
+        calibrator.confidence(probabilities, "clinical")
+
+
 def test_it_belongs_to_one_model() -> None:
     found = PlattCalibrator(0.4, 0.1, (), "ours", "p", "calibration", 10)
     assert found.for_model("ours") is found

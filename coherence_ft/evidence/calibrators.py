@@ -47,7 +47,15 @@ class PlattCalibrator:
         return np.round(expit(self.slope * _feature(confidence) + self.intercept + offset), _DIGITS)
 
     def confidence(self, probabilities: Sequence[float], domain: str) -> float:
-        """Calibrated probability that the likeliest of the options is right."""
+        """Calibrated probability that the likeliest of the options is right. Raises CFT452 for NaN."""
+        # NaN is below no threshold, so it would be delivered
+        if not all(map(math.isfinite, probabilities)):
+            raise refusal(
+                "CFT452",
+                "the model gave an option no finite probability",
+                found=str(tuple(probabilities)),
+                help="The weights are broken, or the precision overflows on this machine.",
+            )
         return float(self.apply(np.array([max(probabilities)]), (domain,))[0])
 
     def for_model(self, model: str) -> PlattCalibrator:
