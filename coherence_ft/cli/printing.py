@@ -54,7 +54,7 @@ def render(diagnostic: Diagnostic, colour: bool = False) -> str:
     if snippet:
         gutter = str(diagnostic.line)
         source, caret = snippet
-        lines.append(f"  {paint(f'{gutter} |', 'blue')} {source}")
+        lines.append(f"  {paint(f'{gutter} |', 'blue')} {source}".rstrip())
         lines.append(f"  {paint(' ' * len(gutter) + ' |', 'blue')} {' ' * caret}{paint('^', 'bold', tone)}")
     for label in ("found", "expected", "help"):
         if text := getattr(diagnostic, label):

@@ -11,7 +11,7 @@ from typing import Any
 
 from coherence_ft.documents.diagnostics import CoherenceError, Diagnostic
 from coherence_ft.documents.reader import Document, JsonPath, get, read_yaml
-from coherence_ft.documents.schemas import check, either, show
+from coherence_ft.documents.schemas import check, either
 
 
 class Level(StrEnum):
@@ -293,7 +293,7 @@ def _wrong_parameters(
                 f"the metric {metric.name} takes no `{name}`",
                 (*place, name),
                 key=True,
-                expected=either(f"`{p}`" for p in sorted(metric.parameters)) if metric.parameters else "none",
+                expected=either(f"`{p}`" for p in sorted(metric.parameters)) if metric.parameters else "",
             )
     for name in sorted(metric.parameters & _NEEDED - constraint.parameters.keys()):
         yield document.diagnostic(
@@ -317,21 +317,21 @@ def _wrong_bounds(
                 "CFT405",
                 f"a bound that {metric.name} cannot reach ({metric.unit})",
                 (*place, name),
-                found=show(bound),
+                found=f"{bound:g}",
                 expected=f"{low:g} to {high:g}" if math.isfinite(low) else f"at most {high:g}",
                 help="rates are fractions: write 0.05 for 5 %" if 1 < bound <= 100 else "",
             )
+    if not in_range:
+        return
     floor = constraint.waiver_floor
     if floor is not None and direction.is_looser(constraint.bound, floor):
         yield document.diagnostic(
             "CFT407",
             "the waiver floor is stricter than the bound, so no waiver could relax anything",
             (*place, "waiver_floor"),
-            found=show(floor),
+            found=f"{floor:g}",
             expected=f"{constraint.bound:g} or looser",
         )
-    if not in_range:
-        return
     needed = least_evidence(constraint)
     if needed is None:
         yield document.diagnostic(

@@ -200,7 +200,7 @@ def _row(line: bytes, path: str, number: int) -> dict[str, Any]:
     if len(line) > MAX_ROW_BYTES:
         raise broken(f"the row is longer than {MAX_ROW_BYTES:,} bytes", code="CFT104")
     try:
-        text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+        text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip()
         row = json.loads(text, object_pairs_hook=unique, parse_constant=constant)
         json.dumps(
             row, ensure_ascii=False

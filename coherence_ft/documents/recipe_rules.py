@@ -116,7 +116,7 @@ def wrong_splits(document: Document) -> Iterator[Diagnostic]:
                 "CFT454",
                 f"the splits `{files[path]}` and `{split}` are the same file",
                 ("probes", split),
-                found=str(path),
+                found=document.data["probes"][split],
                 help="a split that another has looked at proves nothing: split the questions",
             )
         files.setdefault(path, split)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from coherence_ft.documents.constraint_set import DOMAINS, ConstraintSet, Level, Origin, read_constraint_set
 from coherence_ft.documents.diagnostics import CoherenceError, Diagnostic
-from coherence_ft.documents.reader import Document, JsonPath, read_yaml
+from coherence_ft.documents.reader import Document, JsonPath, get, read_yaml
 from coherence_ft.documents.schemas import check, either, schema_root, suggestion
 
 PUBLISHED = "published:"
@@ -187,7 +187,7 @@ def require_file(document: Document, at: JsonPath, path: Path) -> None:
             "CFT411",
             "the document names a file that does not exist",
             at,
-            found=str(path),
+            found=str(get(document.data, at)),
             help=suggestion(path.name, siblings) or "paths are relative to the document that names them",
         )
     )
