@@ -125,6 +125,7 @@ def outcome(layers: list[Layer]) -> tuple[str, list[str]]:
         return "", sorted(map(str, error.diagnostics))
 
 
+@settings(deadline=None)
 @given(layers().flatmap(lambda ls: st.tuples(st.just(ls), st.permutations(ls))))
 def test_order_of_layers_does_not_matter(both: tuple[list[Layer], list[Layer]]) -> None:
     given, shuffled = both
@@ -174,7 +175,7 @@ def at_least_as_strict(now: ResolvedConstraints, before: ResolvedConstraints) ->
     return True
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(layers(), st.data())
 def test_tightening_an_input_never_loosens_the_output(given: list[Layer], data: st.DataObject) -> None:
     try:
@@ -196,6 +197,7 @@ def test_tightening_an_input_never_loosens_the_output(given: list[Layer], data: 
     assert at_least_as_strict(now, before)
 
 
+@settings(deadline=None)
 @given(layers(), constraints("accuracy", "accuracy"))
 def test_a_recipe_never_loosens(given: list[Layer], own: Constraint) -> None:
     try:
@@ -206,6 +208,7 @@ def test_a_recipe_never_loosens(given: list[Layer], own: Constraint) -> None:
     assert at_least_as_strict(now, before)
 
 
+@settings(deadline=None)
 @given(layers())
 def test_signed_form_round_trips(given: list[Layer]) -> None:
     try:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import date
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coherence_ft.authority.waivers import choose, from_json, in_force, problems, to_json
@@ -126,6 +126,7 @@ def test_problems_point_at_the_waiver() -> None:
     assert (found.found, found.expected) == ("0.5", "at_most 0.1")
 
 
+@settings(deadline=None)
 @given(st.floats(0, 1), st.sampled_from([AT_MOST, AT_LEAST]))
 def test_never_past_the_floor_and_never_without_effect(bound: float, constraint: Constraint) -> None:
     waiver = replace(VALID, constraint=constraint.id, bound=bound)
