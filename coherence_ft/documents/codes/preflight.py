@@ -30,8 +30,8 @@ _DATA: tuple[Code, ...] = (
         id="CFT753",
         summary="A training row has the wrong shape",
         reason="A row that is skipped or half read would train on something else than the manifest states. "
-        "SFT takes messages, or prompt and completion; DPO takes prompt, chosen and rejected. A turn has a "
-        "role and a text, user and assistant take turns, the assistant comes last. All rows have the same shape.",
+        "SFT takes messages, or prompt and completion; DPO takes prompt, chosen and rejected. Each turn has "
+        "a role and a text, user and assistant take turns, the assistant is last. All rows have one shape.",
         wrong='{"messages": [{"role": "user", "content": "Is gout a disease of the joints?"}]}',
         right='{"messages": [{"role": "user", "content": "Is gout a disease of the joints?"}, '
         '{"role": "assistant", "content": "yes"}]}',
