@@ -25,7 +25,6 @@ from coherence_ft.documents.constraint_set import (
     Enforcement,
     Level,
     Origin,
-    read_constraint_set,
 )
 from coherence_ft.documents.diagnostics import CoherenceError
 from coherence_ft.documents.tenant import Authority, Layer, Power, Tenant, Waiver, read_tenant
@@ -312,13 +311,6 @@ def test_recipe_is_the_lowest_layer() -> None:
     assert resolved.constraints[0].constraint.bound == 0.05
     assert resolved.constraints[0].layer == "recipe"
     assert [(r.bound, r.layer) for r in resolved.constraints[0].replaced] == [(0.1, "regulated-unit: s")]
-
-
-def test_a_set_by_itself_measures_without_a_tenant() -> None:
-    published = read_constraint_set(ROOT / "schema" / "domains" / "clinical.yaml")
-    resolved = ResolvedConstraints.of_set(published, "clinical")
-    assert [r.constraint.id for r in resolved.constraints] == sorted(c.id for c in published.constraints)
-    assert ResolvedConstraints.from_json(resolved.to_json()).digest == resolved.digest
 
 
 @pytest.mark.parametrize("name", ["tenant", "published"])

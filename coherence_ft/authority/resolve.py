@@ -25,7 +25,6 @@ from coherence_ft.authority.layers import MERGED, Statement, conflicts, powers, 
 from coherence_ft.documents.canonical import canonical_digest
 from coherence_ft.documents.constraint_set import (
     Constraint,
-    ConstraintSet,
     Direction,
     Enforcement,
     Level,
@@ -79,12 +78,6 @@ class ResolvedConstraints:
     domain: str
     constraints: tuple[ResolvedConstraint, ...]  # sorted by constraint id
     warnings: tuple[Diagnostic, ...] = field(default=(), compare=False)
-
-    @classmethod
-    def of_set(cls, constraint_set: ConstraintSet, domain: str) -> ResolvedConstraints:
-        """One constraint set by itself, with no tenant and no waivers: for measuring, never for promoting."""
-        resolved = (ResolvedConstraint(c, constraint_set.id) for c in constraint_set.constraints)
-        return cls("", domain, tuple(sorted(resolved, key=lambda r: r.constraint.id)))
 
     def to_json(self) -> dict[str, Any]:
         """What is signed: no file paths, so that the same constraints have the same digest anywhere."""
