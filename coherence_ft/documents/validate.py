@@ -24,7 +24,7 @@ def validate(paths: Iterable[Path | str], composed: Composed | None = None) -> l
     """Check files, and every `*.yaml` and `*.yml` below folders; return every problem once.
 
     A `*.schema.yaml` is held to the meta-schema, a `*.jsonl` that is named to the probe-set format, and
-    everything else to the kind that it states. `composed` asks `authority.resolve`, which lives a floor above.
+    everything else to the kind that it states. `composed` asks `authority.resolve`, a floor above this one.
     The data files of a recipe need not exist.
     """
     files, found = _files(paths)

@@ -144,6 +144,14 @@ _BASES: tuple[Code, ...] = (
         wrong="architecture: {hidden_size: 4096}",
         right="architecture: {model_type: mistral, hidden_size: 4096, num_hidden_layers: 32, …}",
     ),
+    Code(
+        id="CFT519",
+        summary="The adapter's target modules do not exist in the model",
+        reason="PEFT accepts a list of targets as long as one of them matches, so a misspelt one would "
+        "silently stay unadapted.",
+        wrong="target_modules: [q_proj, v_prj]",
+        right="target_modules: [q_proj, v_proj]",
+    ),
 )
 
 _PACKAGES: tuple[Code, ...] = (
