@@ -6,6 +6,7 @@ that comes with a model is ever run, and no pickle is ever opened: safetensors a
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -277,6 +278,7 @@ def load_model(
     options: dict[str, Any] = {}
     device = _device()
     if quantization is not None:
+        _hush_bitsandbytes()
         architecture.refuse_unquantized_experts(config, located.model)
         options["quantization_config"] = bitsandbytes_config(quantization, precision)
     if quantization is not None or device.type != "cpu":
@@ -320,6 +322,17 @@ def _device() -> Any:
     if accelerator is None:
         return torch.device("cpu")
     return torch.device(accelerator.type, int(os.environ.get("LOCAL_RANK", "0")))
+
+
+def _hush_bitsandbytes() -> None:
+    """bitsandbytes warns at every layer of every step that int8 casts to float16, and that an optional
+    kernel is not installed."""
+    for name in ("bitsandbytes.autograd._functions", "bitsandbytes.backends.cpu.ops"):
+        logging.getLogger(name).addFilter(_worth_saying)
+
+
+def _worth_saying(record: logging.LogRecord) -> bool:
+    return "inputs will be cast" not in record.msg and "kernels-community" not in record.msg
 
 
 def bitsandbytes_config(quantization: Quantization, precision: Precision) -> Any:
