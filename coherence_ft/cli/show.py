@@ -98,6 +98,7 @@ def _facts(statement: dict[str, Any], digest: str) -> Table:
             f"skipped, {evaluation['evaluatedAt']} by {evaluation['evaluator']}",
         ),
         ("", f"probe set sha256:{evaluation['probeSet']}"),
+        *(("" if index else "why", _why(r)) for index, r in enumerate(evaluation["results"])),
         ("abstains", _abstention(p["abstentionThreshold"], p["coverage"])),
         ("base", f"{base['model']}, revision {base['revision'] or 'none'}, {_licence(base)}"),
         ("", f"sha256:{base['digest']} of {base['digestOf']}"),
@@ -147,6 +148,22 @@ def _facts(statement: dict[str, Any], digest: str) -> Table:
 
 
 _FILES_SHOWN = 30
+
+
+def _why(result: dict[str, Any]) -> str:
+    return (
+        f"{result['constraint']} ({result['enforcement']}): {result['verdict']}, {result['why']}. "
+        f"Derivative {_estimate(result['estimate'])}; base {_estimate(result['base'])}"
+    )
+
+
+def _estimate(e: dict[str, Any] | None) -> str:
+    if e is None:
+        return "not measured"
+    return (
+        f"{e['value']} by {e['method']}, limits {e['lower']} and {e['upper']}, n = {e['n']}, "
+        f"confidence {e['confidence']}"
+    )
 
 
 def _abstention(threshold: str | None, coverage: str | None) -> str:
