@@ -157,14 +157,14 @@ def _chapter_for(category: Category, among: Sequence[Category], salt: str, truth
     return category.chapter if truth else wrong_chapter(category, among, salt)
 
 
-def build(icd: Icd, icd_preferences: int = PREFERENCES) -> Files:
+def build(icd: Icd) -> Files:
     """`train`, the probe splits (questions and groups) and `preferences`."""
     files: Files = {}
     for split in SPLITS:
         mine = shuffled(icd.of(split), f"icd/{split}", key=lambda c: c.code)
         if split == "train":
             files["train"] = _train(mine)
-            files["preferences"] = _preferences(mine[:icd_preferences], mine)
+            files["preferences"] = _preferences(mine[:PREFERENCES], mine)
         else:
             files[split] = _questions(mine, QUESTIONS[split]) + _groups(icd, mine, split)
     return files
