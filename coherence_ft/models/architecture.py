@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coherence_ft.documents.diagnostics import CoherenceError, Diagnostic, refusal
+from coherence_ft.models.errors import first_line
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -40,8 +41,7 @@ def declared_config(architecture: dict[str, Any], where: str) -> PretrainedConfi
     try:
         return AutoConfig.for_model(str(model_type), **sizes)
     except (ValueError, TypeError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise refusal("CFT518", f"architecture cannot be used: {reason}", path=where) from error
+        raise refusal("CFT518", f"architecture cannot be used: {first_line(error)}", path=where) from error
 
 
 def check(config: PretrainedConfig, declared: dict[str, Any] | None, where: str) -> None:

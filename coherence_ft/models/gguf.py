@@ -17,6 +17,7 @@ from typing import Any
 
 from coherence_ft.documents.canonical import canonical_json, file_digest
 from coherence_ft.documents.diagnostics import CoherenceError, refusal
+from coherence_ft.models.errors import first_line
 from coherence_ft.models.packages import cache_folder
 from coherence_ft.models.progress import working
 
@@ -136,10 +137,9 @@ def _copy(target: Path, build: Callable[[Path], None], source: Path) -> Path:
     except (ValueError, KeyError, NotImplementedError, RuntimeError) as error:
         if isinstance(error, CoherenceError):
             raise
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise refusal(
             "CFT502",
-            f"transformers cannot read this GGUF: {reason}",
+            f"transformers cannot read this GGUF: {first_line(error)}",
             path=source,
             help="use the model's safetensors folder instead",
         ) from error

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 from coherence_ft.documents.diagnostics import refusal
+from coherence_ft.models.errors import first_line
 
 SUFFIXES = (".safetensors", ".json", ".model", ".jinja", "merges.txt", "vocab.txt")
 """What makes a model: weights, configuration, tokenizer. Never pickles, never code."""
@@ -21,7 +23,7 @@ def fetch(model: str, revision: str | None) -> Path:
     Raises CFT501 (not a hub id), CFT503 (not pinned) and CFT504 (cannot be fetched).
     """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import GatedRepoError
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
 
     if not _ID.fullmatch(model):
         raise refusal(
@@ -39,29 +41,23 @@ def fetch(model: str, revision: str | None) -> Path:
             expected="40 hexadecimal digits",
             help="take the commit from the model's page, under Files: a branch or tag can move",
         )
+    # The bases are OSError and the errors of whatever HTTP client the hub's library is built on.
+    failures: Any = (*HfHubHTTPError.__bases__, ValueError, RuntimeError)
     try:
         folder = snapshot_download(
             model, revision=revision, allow_patterns=[f"*{s}" for s in SUFFIXES], ignore_patterns=["*/*"]
         )
-    # Everything that the hub client raises (no network, no such repository or commit, offline) is an OSError
-    # or ValueError; httpx's own errors derive from neither.
-    except (OSError, ValueError, RuntimeError, _transport_error()) as error:
+    except failures as error:
         gated = isinstance(error, GatedRepoError)
         raise refusal(
             "CFT504",
-            f"the model cannot be fetched: {(str(error).strip().splitlines() or [type(error).__name__])[0]}",
+            f"the model cannot be fetched: {first_line(error)}",
             path=f"{model}@{revision}",
             help="accept its terms on its page and run `hf auth login`"
             if gated
             else "without a way to the hub, name a local folder, a .gguf file or a package: reference",
         ) from error
     return Path(folder)
-
-
-def _transport_error() -> type[Exception]:
-    import httpx
-
-    return httpx.HTTPError
 
 
 def indexed_weights(folder: Path) -> tuple[str, ...]:
