@@ -192,12 +192,15 @@ def _train(mine: Sequence[Category]) -> list[Row]:
 
 
 def _questions(mine: Sequence[Category], count: int) -> list[Row]:
-    """One question a category; right and wrong chapters alternate."""
+    """One question a category; right and wrong chapters alternate.
+
+    Categories of a block resemble each other, so errors come in blocks: the block is the independent unit.
+    """
     return [
         question(
             f"icd-{category.code}",
             _DOMAIN,
-            f"icd-{category.code}",
+            f"icd-{category.block}",
             ask(category.title, _chapter_for(category, mine, "question", index % 2 == 0)),
             YES_NO[index % 2],
         )

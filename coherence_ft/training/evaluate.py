@@ -8,6 +8,7 @@ from coherence_ft.authority.resolve import ResolvedConstraints
 from coherence_ft.documents.diagnostics import refusal
 from coherence_ft.documents.probe_set import read_probe_set
 from coherence_ft.documents.recipe import Recipe
+from coherence_ft.documents.tenant import read_tenant
 from coherence_ft.evidence.assessment import Assessment
 from coherence_ft.serving.derivative import verify_derivative
 from coherence_ft.training.measure import Watch, measure_base, measure_derivative
@@ -31,7 +32,8 @@ def evaluate(
             expected=f"probes.{split}",
             help=f"add probes.{split} to the recipe, or choose another --split",
         )
-    probe_sets = {name: read_probe_set(paths[name]) for name in dict.fromkeys(("calibration", split))}
+    domains = read_tenant(recipe.tenant).domains
+    probe_sets = {name: read_probe_set(paths[name], domains) for name in dict.fromkeys(("calibration", split))}
     if folder is None:
         return measure_base(find_origin(recipe), constraints, probe_sets, watch).assessment
     verified = verify_derivative(folder, tenant=recipe.tenant)

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 from dataclasses import dataclass
+from contextlib import chdir
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -47,7 +48,8 @@ def recipe_of(checkpoint: Path) -> Recipe:
     record = checkpoint.resolve().parent / RUN_FILE
     try:
         run = json.loads(record.read_text(encoding="utf-8"))
-        return read_recipe(Path(run["recipe"]), overrides=run["overrides"])
+        with chdir(run["directory"]):
+            return read_recipe(Path(run["recipe"]), overrides=run["overrides"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise refusal(
             "CFT724",
@@ -68,7 +70,9 @@ def certify(checkpoint: Path, recipe: Recipe, watch: Watch) -> Certification:
     signing_key(signer(tenant, recipe.signer))  # a missing key is better known before the measuring
     verified = verify_derivative(checkpoint, tenant=recipe.tenant)
     probe_sets = {
-        split: read_probe_set(path) for split, path in probe_paths(recipe).items() if split != "test"
+        split: read_probe_set(path, tenant.domains)
+        for split, path in probe_paths(recipe).items()
+        if split != "test"
     }
     _same_probes(verified.manifest, probe_sets)
     look = _count_look(recipe.output, checkpoint, probe_sets["certification"])

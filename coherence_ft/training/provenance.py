@@ -105,7 +105,7 @@ def script_provenance(
     tenant = read_tenant(tenant_path)
     constraints = resolve(tenant, domain)
     located = locate(BaseModel(base))
-    probe_set = read_probe_set(probes)
+    probe_set = read_probe_set(probes, tenant.domains)
     provenance = Provenance(
         name=Path(base).name,
         recipe={"script": True, "base": base, "domain": domain},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,12 +61,17 @@ def prepare(recipe: Recipe) -> PreparedRun:
     data = None
     probe_sets: dict[str, ProbeSet] = {}
     try:
-        data = read_training_data(recipe.data.train, recipe.training.regime, prepare=recipe.data.prepare)
+        data = read_training_data(
+            recipe.data.train,
+            recipe.training.regime,
+            prepare=recipe.data.prepare,
+            license=recipe.data.license,
+        )
     except CoherenceError as error:
         findings += error.diagnostics
     for split, path in probe_paths(recipe).items():
         try:
-            probe_sets[split] = read_probe_set(path)
+            probe_sets[split] = read_probe_set(path, tenant.domains)
         except CoherenceError as error:
             findings += error.diagnostics
     if data is None or findings:
@@ -118,6 +124,8 @@ def train(run: PreparedRun, *, overrides: tuple[str, ...] = (), resume: Path | N
 
 def build(run: PreparedRun) -> tuple[SFTTrainer | DPOTrainer, CoherenceCallback]:
     """The TRL trainer and the callback, not yet attached."""
+    from datasets import Dataset
+
     recipe = run.recipe
     if run.origin.parent is not None:
         model, _ = load_weights(run.origin.parent, for_training=True)
@@ -132,7 +140,8 @@ def build(run: PreparedRun) -> tuple[SFTTrainer | DPOTrainer, CoherenceCallback]
         from coherence_ft.training.dpo import dpo_trainer as regime_trainer
     else:
         from coherence_ft.training.sft import sft_trainer as regime_trainer
-    trainer = regime_trainer(recipe, model, run.origin.tokenizer, run.data.dataset())
+    rows = Dataset.from_list([dict(row) for row in run.data.rows])
+    trainer = regime_trainer(recipe, model, run.origin.tokenizer, rows)
     callback = CoherenceCallback(
         run.provenance,
         run.probe_sets["calibration"],
@@ -219,5 +228,6 @@ def _set_aside(folder: Path) -> Path:
 
 
 def _record(recipe: Recipe, overrides: tuple[str, ...]) -> None:
-    record = {"recipe": recipe.path, "overrides": list(overrides)}
+    # Paths in overrides are relative to the directory in which they were given.
+    record = {"recipe": str(Path(recipe.path).resolve()), "overrides": list(overrides), "directory": os.getcwd()}
     (recipe.output / RUN_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
