@@ -76,3 +76,9 @@ def test_explain_prints_one_or_all() -> None:
     assert one.exit_code == 0
     assert "at_most: 0.9" in one.output
     assert CliRunner().invoke(command, ["CFT999"]).exit_code == 2
+
+
+def test_the_page_of_diagnostics_is_the_generated_one() -> None:
+    printed = CliRunner().invoke(command, ["--markdown"]).output
+    page = Path(__file__).parents[1] / "docs" / "diagnostics.md"
+    assert page.read_text(encoding="utf-8") == printed, "coherence-ft explain --markdown > docs/diagnostics.md"

@@ -34,9 +34,7 @@ def command(model: str, constraints: Path | None, recipe: Path | None, split: st
 
     MODEL is a derivative or checkpoint of ours (it must verify), or `base`: the base model of --recipe.
     """
-    from rich.console import Console
-
-    from coherence_ft.cli.verdicts import verdict_table, watching
+    from coherence_ft.cli.verdicts import console, verdict_table, watching
     from coherence_ft.documents.recipe import read_recipe
     from coherence_ft.training.evaluate import evaluate
     from coherence_ft.training.promote import recipe_of
@@ -47,7 +45,7 @@ def command(model: str, constraints: Path | None, recipe: Path | None, split: st
     held_to = _constraints(constraints, read)
     with watching() as watch:
         assessment = evaluate(None if model == "base" else Path(model), read, held_to, split, watch)
-    Console().print(verdict_table(held_to, assessment))
+    console().print(verdict_table(held_to, assessment))
     for result in assessment.blocking:
         click.echo(f"{result.constraint}: {result.why}")
     if not assessment.passed:

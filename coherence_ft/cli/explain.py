@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Iterable
 
 import click
 
-from coherence_ft.documents.codes import catalogue
+from coherence_ft.documents.codes import Code, catalogue
 
 
 @click.command(name="explain")
 @click.argument("code", required=False)
-def command(code: str | None) -> None:
+@click.option("--markdown", is_flag=True, help="All codes as the page docs/diagnostics.md.")
+def command(code: str | None, markdown: bool) -> None:
     """Say what CODE means, why it matters, and how to mend it. Without CODE, list them all."""
     codes = catalogue()
+    if markdown:
+        click.echo(_page(codes.values()), nl=False)
+        return
     if code is None:
         click.echo("\n".join(f"{each.id}  {each.summary}" for each in codes.values()))
         return
@@ -24,3 +29,17 @@ def command(code: str | None) -> None:
     click.echo(textwrap.fill(entry.reason, 90))
     click.echo(f"\nwrong:\n{textwrap.indent(entry.wrong, '    ')}")
     click.echo(f"\nright:\n{textwrap.indent(entry.right, '    ')}")
+
+
+def _page(codes: Iterable[Code]) -> str:
+    parts = [
+        "# Diagnostics\n\nGenerated: `coherence-ft explain --markdown > docs/diagnostics.md`. Families: CFT1xx "
+        "syntax, 2xx schema,\n3xx authority, 4xx constraints, recipes and evidence, 5xx compatibility, 6xx "
+        "manifest, 7xx training.\n"
+    ]
+    for code in codes:
+        parts.append(
+            f"\n## {code.id}: {code.summary}\n\n{textwrap.fill(code.reason, 110)}\n\n"
+            f"Wrong:\n\n{textwrap.indent(code.wrong, '    ')}\n\nRight:\n\n{textwrap.indent(code.right, '    ')}\n"
+        )
+    return "".join(parts)

@@ -18,9 +18,7 @@ def command(checkpoint: Path, recipe: Path | None, output: Path | None) -> None:
 
     Exits with 1, and writes nothing, when one neither passes nor is waived.
     """
-    from rich.console import Console
-
-    from coherence_ft.cli.verdicts import verdict_table, watching
+    from coherence_ft.cli.verdicts import console, verdict_table, watching
     from coherence_ft.documents.recipe import read_recipe
     from coherence_ft.training.promote import certify, promote, recipe_of
 
@@ -28,7 +26,7 @@ def command(checkpoint: Path, recipe: Path | None, output: Path | None) -> None:
     with watching() as watch:
         certification = certify(checkpoint, read, watch)
     measured = certification.measured
-    Console().print(verdict_table(measured.constraints, measured.assessment))
+    console().print(verdict_table(measured.constraints, measured.assessment))
     target = output or checkpoint.parent / "derivative"
     digest = promote(certification, read, target)
     click.echo(f"{target} is certified and signed, manifest sha256:{digest}")

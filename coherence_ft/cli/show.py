@@ -59,12 +59,11 @@ def command(folder: Path, tenant: Path | None, output: str) -> None:
 def _print(
     folder: Path, statement: dict[str, Any], contents: dict[str, bytes], digest: str, key: str
 ) -> None:
-    from rich.console import Console
     from rich.text import Text
 
-    from coherence_ft.cli.verdicts import verdict_table
+    from coherence_ft.cli import verdicts
 
-    console = Console(width=None if Console().is_terminal else 110)
+    console = verdicts.console()
     predicate = statement["predicate"]
     where = f"{folder}/{MANIFEST}"
     signer = predicate["evaluation"]["evaluator"]
@@ -75,7 +74,7 @@ def _print(
     try:
         documents = _clean(judgement.documents(predicate, contents, folder))
         constraints = judgement.resolved_constraints(documents["constraints"], predicate, where)
-        console.print(verdict_table(constraints, judgement.assessment(predicate, where)))
+        console.print(verdicts.verdict_table(constraints, judgement.assessment(predicate, where)))
     except (CoherenceError, KeyError) as error:
         console.print(Text(f"no verdicts can be shown: {str(error).splitlines()[0]}", style="red"))
     console.print(_facts(statement, digest))

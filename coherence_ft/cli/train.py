@@ -42,8 +42,6 @@ def command(recipe: Path, overrides: tuple[str, ...], resume: str | None, dry_ru
     warnings.filterwarnings(
         "ignore", category=UserWarning, module=r"(transformers|trl|peft|torch|accelerate)\b"
     )
-    from rich.console import Console
-
     from coherence_ft.cli.printing import print_diagnostics
     from coherence_ft.training.run import find_checkpoint, prepare, train
 
@@ -55,11 +53,11 @@ def command(recipe: Path, overrides: tuple[str, ...], resume: str | None, dry_ru
         click.echo(f"resuming from {checkpoint}", err=True)
     last = train(run, overrides=overrides, resume=checkpoint)
 
-    from coherence_ft.cli.verdicts import verdict_table
+    from coherence_ft.cli.verdicts import console, verdict_table
     from coherence_ft.manifest.verify import verify
 
     manifest = verify(last, read.tenant)
-    Console().print(verdict_table(manifest.constraints, manifest.assessment))
+    console().print(verdict_table(manifest.constraints, manifest.assessment))
     click.echo(f"{_shown(last)} is signed. Seen on the calibration split, which certifies nothing; next:")
     click.echo(f"  coherence-ft promote {_shown(last)}")
 

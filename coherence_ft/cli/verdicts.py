@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from rich import box
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from coherence_ft.authority.resolve import ResolvedConstraints
-from coherence_ft.documents.constraint_set import METRICS, Constraint, Direction, Enforcement
+from coherence_ft.documents.constraint_set import Constraint, Direction, Enforcement
 from coherence_ft.evidence.assessment import Assessment, ConstraintResult, Verdict
 from coherence_ft.evidence.estimate import Estimate, decimal
 
@@ -26,22 +28,26 @@ _STYLES = {
 
 
 def verdict_table(constraints: ResolvedConstraints, assessment: Assessment) -> Table:
-    """One row a constraint, hard ones first. The limits hold one-sided at the constraint's confidence."""
-    table = Table(title=f"{constraints.tenant} · {constraints.domain} · {assessment.split} split")
-    table.add_column("constraint", overflow="fold")
-    table.add_column("bound", justify="right", no_wrap=True)
-    table.add_column("base", justify="right", no_wrap=True)
-    table.add_column("derivative", justify="right", no_wrap=True)
-    table.add_column("limits", justify="right", no_wrap=True)
-    table.add_column("n", justify="right")
+    """One row a constraint: the hard ones, then in brackets those that are only reported.
+
+    The limits hold one-sided at the constraint's confidence; `n` counts independent units.
+    """
+    table = Table(
+        title=f"{constraints.tenant} · {constraints.domain} · {assessment.split} split",
+        caption=_left_out(assessment),
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    table.add_column("constraint", overflow="fold", min_width=16)
+    for name in ("bound", "base", "measured", "limits", "n"):
+        table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     by_id = {resolved.constraint.id: resolved.constraint for resolved in constraints.constraints}
-    rows = sorted(assessment.results, key=lambda result: result.enforcement is not Enforcement.HARD)
+    rows = sorted(assessment.results, key=lambda r: (r.enforcement is not Enforcement.HARD, r.constraint))
     for result in rows:
-        constraint = by_id[result.constraint]
-        estimate = result.estimate
+        constraint, estimate = by_id[result.constraint], result.estimate
         table.add_row(
-            Text(f"{METRICS[constraint.metric].loop}: {constraint.id}"),
+            Text(constraint.id),
             bound_text(constraint),
             _value(result.base),
             _value(estimate),
@@ -50,6 +56,11 @@ def verdict_table(constraints: ResolvedConstraints, assessment: Assessment) -> T
             _verdict(result),
         )
     return table
+
+
+def console() -> Console:
+    """Standard output; wide enough for the table where no terminal says how wide it is."""
+    return Console(width=None if Console().is_terminal else 110)
 
 
 def bound_text(constraint: Constraint) -> str:
@@ -64,14 +75,21 @@ def _value(estimate: Estimate | None) -> str:
 
 
 def _verdict(result: ConstraintResult) -> Text:
-    note = " (report)" if result.enforcement is Enforcement.REPORT else ""
-    return Text(f"{result.verdict}{note}", style=_STYLES[result.verdict] if not note else "dim")
+    if result.enforcement is Enforcement.REPORT:
+        return Text(f"({result.verdict})", style="dim")
+    return Text(str(result.verdict), style=_STYLES[result.verdict])
+
+
+def _left_out(assessment: Assessment) -> str | None:
+    """What was not measured, or not counted, is said."""
+    parts = [f"{assessment.skipped} probes skipped by the budget"] if assessment.skipped else []
+    parts += [f"{assessment.unused} observations of other domains"] if assessment.unused else []
+    return ", ".join(parts) or None
 
 
 @contextmanager
 def watching() -> Iterator[Watch]:
     """Progress bars for passes of probes, on standard error."""
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -33,6 +34,12 @@ class VerifiedDerivative:
     manifest: VerifiedManifest
     base: LocatedBase
     serving: dict[str, Any]
+
+    @property
+    def weights(self) -> str:
+        """sha256 (hex) that names the weights: of the one weight file, or of all of them, joined."""
+        files = self.manifest.files.items()
+        return "+".join(sorted(digest for name, digest in files if name.endswith(".safetensors")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +127,7 @@ def load_derivative(
     verified = verify_derivative(folder, tenant=tenant, base=base, stage=Stage.CERTIFIED)
     model, tokenizer = load_weights(verified)
     document = verified.manifest.calibrator
-    calibrator = PlattCalibrator.from_json(document) if document is not None else None
+    calibrator = PlattCalibrator.from_json(document).for_model(verified.weights) if document else None
     return Derivative(verified, model, tokenizer, calibrator)
 
 
@@ -137,7 +144,10 @@ def verify_derivative(
     """
     path = Path(folder)
     manifest = verify(path, Path(tenant) if tenant else None, require_stage=stage)
-    serving = json.loads((path / SERVING_FILE).read_text(encoding="utf-8"))
+    content = (path / SERVING_FILE).read_bytes()
+    if hashlib.sha256(content).hexdigest() != manifest.files.get(SERVING_FILE):
+        raise refusal("CFT614", "the file changed while the derivative was loaded", path=path / SERVING_FILE)
+    serving = json.loads(content)
     reference = serving["base"]
     located = locate(BaseModel(base or reference["model"], reference["revision"], reference["sha256"]))
     expected = manifest.predicate["base"]["digest"]

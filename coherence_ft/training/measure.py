@@ -42,7 +42,7 @@ def measure_derivative(
 ) -> Measured:
     """Hold a derivative, with its base beside it, to constraints."""
     model, tokenizer = load_weights(verified)
-    ours = _observe(model, tokenizer, probe_sets, _weights_digest(verified), "derivative", watch)
+    ours = _observe(model, tokenizer, probe_sets, verified.weights, "derivative", watch)
     if hasattr(model, "disable_adapter"):
         with model.disable_adapter():
             base = _observe(model, tokenizer, probe_sets, verified.base.digest, "base", watch)
@@ -85,8 +85,3 @@ def _assess(
         calibration, judged[0] if judged else None, base=beside, today=datetime.now(UTC).date()
     )
     return Measured(constraints, assessment, calibrator)
-
-
-def _weights_digest(verified: VerifiedDerivative) -> str:
-    """sha256 (hex) that names the weights: of the one weight file, or of all of them, joined."""
-    return "+".join(sorted(d for name, d in verified.manifest.files.items() if name.endswith(".safetensors")))
