@@ -127,9 +127,8 @@ def main() -> None:
         ("step (s)", "step", "step_time_ratio"),
         ("peak (GiB)", "peak", "peak_memory_ratio"),
     ):
-        print(
-            f"{title:>14}  {median('plain', figure):.3f}   {median('loops', figure):.3f}   {figures[ratio]:.3f}"
-        )
+        plain, loops = median("plain", figure), median("loops", figure)
+        print(f"{title:>14}  {plain:.3f}   {loops:.3f}   {figures[ratio]:.3f}")
     print(f"probing took {figures['probe_share']:.0%} of the governed run, two passes")
     print(json.dumps(figures))
 

@@ -96,7 +96,7 @@ def main(out: Path) -> None:
 
 
 _NOTES = (
-    "One ICD-10-CM question a category, grouped by block, and no block in two splits. Categories of one block "
+    "One ICD-10-CM question a category, grouped by block, and no block in two splits. Categories of a block "
     "resemble each other: the errors of a bag-of-words classifier cluster by block (design effect 2.5).",
     "Right and wrong chapters are half and half in every split; where exclusion notes point to other "
     "chapters, half of the wrong ones are among those.",

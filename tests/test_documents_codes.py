@@ -81,4 +81,4 @@ def test_explain_prints_one_or_all() -> None:
 def test_the_page_of_diagnostics_is_the_generated_one() -> None:
     printed = CliRunner().invoke(command, ["--markdown"]).output
     page = Path(__file__).parents[1] / "docs" / "diagnostics.md"
-    assert page.read_text(encoding="utf-8") == printed, "coherence-ft explain --markdown > docs/diagnostics.md"
+    assert page.read_text(encoding="utf-8") == printed, "run: coherence-ft explain --markdown > " + str(page)

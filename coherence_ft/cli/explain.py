@@ -33,13 +33,14 @@ def command(code: str | None, markdown: bool) -> None:
 
 def _page(codes: Iterable[Code]) -> str:
     parts = [
-        "# Diagnostics\n\nGenerated: `coherence-ft explain --markdown > docs/diagnostics.md`. Families: CFT1xx "
-        "syntax, 2xx schema,\n3xx authority, 4xx constraints, recipes and evidence, 5xx compatibility, 6xx "
+        "# Diagnostics\n\nGenerated: `coherence-ft explain --markdown > docs/diagnostics.md`. Families:\nCFT1xx "
+        "syntax, 2xx schema, 3xx authority, 4xx constraints, recipes and evidence, 5xx compatibility, 6xx\n"
         "manifest, 7xx training.\n"
     ]
     for code in codes:
         parts.append(
             f"\n## {code.id}: {code.summary}\n\n{textwrap.fill(code.reason, 110)}\n\n"
-            f"Wrong:\n\n{textwrap.indent(code.wrong, '    ')}\n\nRight:\n\n{textwrap.indent(code.right, '    ')}\n"
+            f"Wrong:\n\n{textwrap.indent(code.wrong, '    ')}\n\n"
+            f"Right:\n\n{textwrap.indent(code.right, '    ')}\n"
         )
     return "".join(parts)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-# Before anything is imported: libraries read these once. No command may call home; and OpenMP threads that spin
-# while they wait made one small matrix product 30 times slower when one other process was busy on two cores.
+# Before anything is imported: libraries read these once. No command may call home. And OpenMP threads that
+# spin while they wait made a small matrix product 30 times slower beside one busy process on two cores.
 for _name, _value in {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "DO_NOT_TRACK": "1",

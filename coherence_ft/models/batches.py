@@ -8,25 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
 if TYPE_CHECKING:
     from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
-_PADDING = -1  # segment of padding
-_CONTEXT = 0  # segment that everything after it may attend to
-
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of a batch: token ids, their positions and segments (0 the context, 1… the options)."""
+    """One row of a batch: token ids and their positions in the text."""
 
-    item: int
     tokens: list[int]
     positions: list[int]
-    segments: list[int]
+
+
+R = TypeVar("R", bound=Row)
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
@@ -46,7 +44,7 @@ def common_prefix(sequences: Sequence[list[int]]) -> int:
 
 def takes_explicit_masks(model: PreTrainedModel, longest: int) -> bool:
     """Whether a mask of our own says all about attention: scaled-dot-product or eager, and every layer
-    sees `longest` tokens back. Otherwise neither a shared prefix nor packed options are used."""
+    sees `longest` tokens back. Otherwise neither a shared prefix nor token trees are used."""
     config = model.config.get_text_config()
     kinds = set(getattr(config, "layer_types", None) or ())
     window = getattr(config, "sliding_window", None)
@@ -57,9 +55,9 @@ def takes_explicit_masks(model: PreTrainedModel, longest: int) -> bool:
     )
 
 
-def by_length(rows: Sequence[Row], tokens_per_batch: int) -> Iterator[list[Row]]:
+def by_length(rows: Sequence[R], tokens_per_batch: int) -> Iterator[list[R]]:
     """Rows of similar length together, longest first, at most `tokens_per_batch` tokens with padding."""
-    batch: list[Row] = []
+    batch: list[R] = []
     for row in sorted(rows, key=lambda r: -len(r.tokens)):
         if batch and len(batch[0].tokens) * (len(batch) + 1) > tokens_per_batch:
             yield batch
@@ -99,7 +97,7 @@ class Padded:
 
     input_ids: torch.Tensor  # (rows, length)
     position_ids: torch.Tensor  # (rows, length)
-    segments: torch.Tensor  # (rows, length); -1 is padding
+    present: torch.Tensor  # (rows, length), bool; False is padding
 
     @classmethod
     def of(cls, rows: Sequence[Row], pad: int, device: torch.device) -> Padded:
@@ -111,27 +109,12 @@ class Padded:
         return cls(
             tensor([row.tokens for row in rows], pad),
             tensor([row.positions for row in rows], 0),
-            tensor([row.segments for row in rows], _PADDING),
+            tensor([[1] * len(row.tokens) for row in rows], 0).bool(),
         )
 
-    def flat_mask(self, prefix: int) -> torch.Tensor:
+    def mask(self, prefix: int) -> torch.Tensor:
         """(rows, prefix + length): 1 for tokens, 0 for padding."""
-        return torch.nn.functional.pad((self.segments != _PADDING).long(), (prefix, 0), value=1)
-
-    def tree_mask(self, prefix: int, model: PreTrainedModel) -> torch.Tensor:
-        """(rows, 1, length, prefix + length): a token sees the prefix, its context and its own segment.
-
-        Padding sees itself and the prefix, never nothing: an empty softmax would be NaN.
-        """
-        length = self.segments.shape[1]
-        queries, keys = self.segments[:, :, None], self.segments[:, None, :]
-        causal = torch.ones(length, length, dtype=torch.bool, device=self.segments.device).tril()
-        seen = causal & ((keys == _CONTEXT) | (keys == queries))
-        seen = torch.nn.functional.pad(seen, (prefix, 0), value=True)[:, None]
-        if model.config.get_text_config()._attn_implementation == "sdpa":
-            return seen
-        lowest = torch.finfo(model.dtype).min
-        return torch.zeros(seen.shape, dtype=model.dtype, device=seen.device).masked_fill_(~seen, lowest)
+        return torch.nn.functional.pad(self.present.long(), (prefix, 0), value=1)
 
 
 def quiet(model: PreTrainedModel) -> dict[str, Any]:

@@ -30,6 +30,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class _Prompt(Row):
+    item: int
+
+
+@dataclass(frozen=True, slots=True)
 class Replies:
     """`texts`: without special tokens, in the order of the prompts. `tokens`: computed ones, prompt tokens
     (the shared prefix once) and generated ones, padding not counted."""
@@ -66,7 +71,7 @@ def generate_replies(
         min(common_prefix(contexts), min(map(len, contexts)) - 1) if explicit and len(contexts) > 1 else 0
     )
     rows = [
-        Row(item, context[shared:], list(range(shared, len(context))), [0] * (len(context) - shared))
+        _Prompt(context[shared:], list(range(shared, len(context))), item)
         for item, context in enumerate(contexts)
     ]
     stops = _stop_tokens(model, tokenizer)
@@ -89,7 +94,7 @@ def generate_replies(
 def _decode(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    batch: Sequence[Row],
+    batch: Sequence[_Prompt],
     prefix: Prefix,
     explicit: bool,
     limits: dict[int, int],
@@ -101,7 +106,7 @@ def _decode(
     padded = Padded.of(batch, tokenizer.pad_token_id or 0, model.device)
     cache = prefix.cache(len(batch)) if explicit else DynamicCache(config=model.config)
     items = [row.item for row in batch]
-    tokens, positions, mask = padded.input_ids, padded.position_ids, padded.flat_mask(prefix.length)
+    tokens, positions, mask = padded.input_ids, padded.position_ids, padded.mask(prefix.length)
     while True:
         logits = model(
             input_ids=tokens,

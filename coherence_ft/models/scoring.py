@@ -1,19 +1,21 @@
-"""Log-probabilities of given options after a prompt, each prompt computed once.
+"""Log-probabilities of given options after a prompt, no token computed twice.
 
-lm-evaluation-harness computes prompt and option anew for every option of more than one token, and all
-logits of all positions. Here the tokens that start every prompt (chat template, system prompt) are
-computed once, all options of a question share one row (each sees the prompt and itself), rows of similar
-length go together, and only the last positions reach the vocabulary.
+lm-evaluation-harness computes a prompt anew for every option of more than one token, and all logits of
+all positions. Here the tokens that start every prompt (chat template, system prompt) are computed once;
+prompts that share more, and the options of a question, share a row as a tree of tokens, in which each token
+sees its own ancestors (the attention mask of speculative decoding, Miao et al. 2023, SpecInfer); rows of
+similar length go together; and only the last positions of a row reach the vocabulary.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from coherence_ft.models.batches import (
@@ -29,6 +31,9 @@ from coherence_ft.models.batches import (
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+_WORTH_SHARING = 8  # tokens in common beyond the prefix: fewer are not worth a longer row
+_ROW_LENGTH = 256  # tokens of contexts in a row that several items share
 
 Item = tuple[str, Sequence[str]]
 """A rendered prompt and the options that may follow it."""
@@ -50,13 +55,26 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class _Term:
-    """One conditional log-probability that is needed: of `token`, `back` positions from the row's end."""
+    """One conditional log-probability that is needed: of `token`, after the row's token `node`."""
 
-    row: int
-    back: int
+    node: int
     token: int
     item: int
     option: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Tree(Row):
+    """A row whose tokens form a tree: `parents` by index, -1 for those right after the shared prefix."""
+
+    parents: list[int]
+    terms: list[_Term]
+    items: int  # how many items are done with it
+
+    @property
+    def tail(self) -> int:
+        """How many of the last tokens hold every one that a term asks for."""
+        return len(self.tokens) - min(term.node for term in self.terms)
 
 
 def score_options(
@@ -81,39 +99,35 @@ def score_options(
     if not items:
         return Scores((), 0)
     longest = max(
-        len(context) + sum(map(len, given)) for context, given in zip(contexts, options, strict=True)
+        len(context) + max(map(len, given)) for context, given in zip(contexts, options, strict=True)
     )
-    packed = takes_explicit_masks(model, longest)
+    trees = takes_explicit_masks(model, longest)
     # The last token of a prompt always goes through the model: its logits are what is asked for.
-    shared = min(common_prefix(contexts), min(map(len, contexts)) - 1) if packed and len(items) > 1 else 0
-    rows, terms = _rows(contexts, options, shared, packed)
-    wanted: dict[int, list[_Term]] = {}
-    for term in terms:
-        wanted.setdefault(term.row, []).append(term)
+    shared = min(common_prefix(contexts), min(map(len, contexts)) - 1) if trees and len(items) > 1 else 0
+    if trees:
+        rows = [_tree(group, contexts, options, shared) for group in _groups(contexts, shared)]
+    else:
+        rows = [row for item in range(len(items)) for row in _chains(item, contexts[item], options[item])]
 
     sums = [[0.0] * len(given) for given in options]
-    number = {id(row): index for index, row in enumerate(rows)}
-    left = Counter(row.item for row in rows)
     # no_grad, not inference_mode: what a layer caches meanwhile (rotary frequencies, bitsandbytes' state)
     # must still serve a backward pass afterwards.
     with torch.no_grad():
         prefix = Prefix(model, contexts[0][:shared])
         for batch in by_length(rows, tokens_per_batch):
+            tail = max(row.tail for row in batch)
+            logits = _forward(model, tokenizer, batch, prefix, trees, tail)
             needed = [
-                (position, term) for position, row in enumerate(batch) for term in wanted[number[id(row)]]
+                (number, tail - len(row.tokens) + term.node, term)
+                for number, row in enumerate(batch)
+                for term in row.terms
             ]
-            tail = max(term.back for _, term in needed)
-            logits = _forward(model, tokenizer, batch, prefix, packed, tail)
-            at = torch.tensor(
-                [(p, logits.shape[1] - t.back, t.token) for p, t in needed], device=logits.device
-            )
-            for (_, term), value in zip(needed, _log_probabilities(logits, at), strict=True):
+            at = torch.tensor([(number, position, term.token) for number, position, term in needed])
+            for (_, _, term), value in zip(needed, _log_probabilities(logits, at), strict=True):
                 sums[term.item][term.option] += value
             if progress is not None:
-                left.subtract(row.item for row in batch)
-                progress(sum(left[item] == 0 for item in {row.item for row in batch}))
-    tokens = shared + sum(len(row.tokens) for row in rows)
-    return Scores(tuple(map(tuple, sums)), tokens)
+                progress(sum(row.items for row in batch))
+    return Scores(tuple(map(tuple, sums)), shared + sum(len(row.tokens) for row in rows))
 
 
 def _tokenize(
@@ -133,61 +147,119 @@ def _tokenize(
     return contexts, options
 
 
-def _rows(
-    contexts: Sequence[list[int]], options: Sequence[list[list[int]]], shared: int, packed: bool
-) -> tuple[list[Row], list[_Term]]:
-    """Rows to compute and the terms to read from them; the last token of an option need not be computed."""
-    rows: list[Row] = []
+def _groups(contexts: Sequence[list[int]], shared: int) -> Iterator[list[int]]:
+    """Items whose contexts have enough in common to share a row; in a row every token sees a mask over
+    all the others, so rows stay short."""
+    order = sorted(range(len(contexts)), key=contexts.__getitem__)
+    group = [order[0]]
+    length = len(contexts[order[0]]) - shared
+    for before, item in pairwise(order):
+        common = common_prefix([contexts[before], contexts[item]])
+        added = len(contexts[item]) - common
+        if common - shared >= _WORTH_SHARING and length + added <= _ROW_LENGTH:
+            group.append(item)
+            length += added
+        else:
+            yield group
+            group, length = [item], len(contexts[item]) - shared
+    yield group
+
+
+def _tree(
+    group: Sequence[int], contexts: Sequence[list[int]], options: Sequence[list[list[int]]], shared: int
+) -> _Tree:
+    """The tree of a group's contexts and options. The last token of an option need not be computed.
+
+    Tokens that are asked for come last; a parent may then stand after its child, which the mask allows.
+    """
+    nodes: dict[tuple[int, int], int] = {}  # (parent, token) to node
+    tokens: list[int] = []
+    positions: list[int] = []
+    parents: list[int] = []
     terms: list[_Term] = []
-    for item, (context, given) in enumerate(zip(contexts, options, strict=True)):
-        single = [o for o, tokens in enumerate(given) if len(tokens) == 1]
-        # Packed: one row for all options. Else a row for each option of several tokens.
-        groups = [list(range(len(given)))] if packed else [[o] for o in range(len(given)) if o not in single]
-        if not packed and single:
-            groups.append(single)
-        for group in groups:
-            row = Row(
-                item,
-                list(context[shared:]),
-                list(range(shared, len(context))),
-                [0] * (len(context) - shared),
-            )
-            inside = sum(len(given[o]) - 1 for o in group)  # option tokens in the row
-            before = 0
-            for segment, option in enumerate(group, start=1):
-                tokens = given[option]
-                terms.append(_Term(len(rows), inside + 1, tokens[0], item, option))
-                for index, token in enumerate(tokens[1:]):
-                    terms.append(_Term(len(rows), inside - before - index, token, item, option))
-                row.tokens.extend(tokens[:-1])
-                row.positions.extend(range(len(context), len(context) + len(tokens) - 1))
-                row.segments.extend([segment] * (len(tokens) - 1))
-                before += len(tokens) - 1
-            rows.append(row)
-    return rows, terms
+    for item in group:
+        context = contexts[item]
+        for option, following in enumerate(options[item]):
+            node = -1
+            whole = context + following
+            for position in range(shared, len(whole)):
+                if position >= len(context):
+                    terms.append(_Term(node, whole[position], item, option))
+                if position == len(whole) - 1:
+                    break
+                parent, node = node, nodes.setdefault((node, whole[position]), len(tokens))
+                if node == len(tokens):
+                    tokens.append(whole[position])
+                    positions.append(position)
+                    parents.append(parent)
+    asked = {term.node for term in terms}
+    order = sorted(range(len(tokens)), key=lambda node: node in asked)
+    place = {node: index for index, node in enumerate(order)} | {-1: -1}
+    return _Tree(
+        [tokens[node] for node in order],
+        [positions[node] for node in order],
+        [place[parents[node]] for node in order],
+        [replace(term, node=place[term.node]) for term in terms],
+        len(group),
+    )
+
+
+def _chains(item: int, context: list[int], options: Sequence[list[int]]) -> Iterator[_Tree]:
+    """A row for every option of several tokens, one for all the others."""
+    together = [option for option, tokens in enumerate(options) if len(tokens) == 1]
+    groups = [[o] for o in range(len(options)) if o not in together] + ([together] if together else [])
+    for number, group in enumerate(groups):
+        tokens = context + options[group[0]][:-1]
+        terms = [
+            _Term(len(context) - 1 + index, token, item, option)
+            for option in group
+            for index, token in enumerate(options[option])
+        ]
+        last = number == len(groups) - 1
+        yield _Tree(tokens, list(range(len(tokens))), list(range(-1, len(tokens) - 1)), terms, int(last))
 
 
 def _forward(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    batch: Sequence[Row],
+    batch: Sequence[_Tree],
     prefix: Prefix,
-    packed: bool,
+    trees: bool,
     tail: int,
 ) -> torch.Tensor:
     """Logits of the last `tail` positions: (rows, tail, vocabulary)."""
     padded = Padded.of(batch, tokenizer.pad_token_id or 0, model.device)
-    mask = padded.tree_mask(prefix.length, model) if packed else padded.flat_mask(0)
     cache = prefix.cache(len(batch)) if prefix.length else None
     return model(
         input_ids=padded.input_ids,
-        attention_mask=mask,
+        attention_mask=_tree_mask(batch, prefix.length, model) if trees else padded.mask(0),
         position_ids=padded.position_ids,
         logits_to_keep=tail,
         past_key_values=cache,
         use_cache=cache is not None,
         **quiet(model),
     ).logits
+
+
+def _tree_mask(batch: Sequence[_Tree], prefix: int, model: PreTrainedModel) -> torch.Tensor:
+    """(rows, 1, length, prefix + length): a token sees the prefix, its ancestors and itself.
+
+    Padding sees the prefix and itself, never nothing: an empty softmax would be NaN.
+    """
+    length = max(len(row.tokens) for row in batch)
+    seen = np.zeros((len(batch), 1, length, prefix + length), dtype=bool)
+    seen[..., :prefix] = True
+    seen[..., np.arange(length), prefix + np.arange(length)] = True
+    for number, row in enumerate(batch):
+        ancestors = seen[number, 0, length - len(row.tokens) :, prefix + length - len(row.tokens) :]
+        for node in sorted(range(len(row.tokens)), key=row.positions.__getitem__):
+            if row.parents[node] >= 0:
+                ancestors[node] |= ancestors[row.parents[node]]
+    allowed = torch.from_numpy(seen).to(model.device)
+    if model.config.get_text_config()._attn_implementation == "sdpa":
+        return allowed
+    lowest = torch.finfo(model.dtype).min
+    return torch.zeros(allowed.shape, dtype=model.dtype, device=model.device).masked_fill_(~allowed, lowest)
 
 
 def _log_probabilities(logits: torch.Tensor, at: torch.Tensor, rows_at_once: int = 256) -> list[float]:

@@ -110,12 +110,11 @@ def untouched(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Ite
 def _interleaved(probe_set: ProbeSet) -> list[Probe]:
     """All probes in the order of their relative rank within their kind (and, for groups, relation)."""
     kinds: dict[str, list[Probe]] = {}
-    for item in (*probe_set.questions, *probe_set.groups, *probe_set.conversations):
-        kind = item.relation if isinstance(item, ProbeGroup) else type(item).__name__
-        kinds.setdefault(kind, []).append(item)
-    ranked = [
-        ((rank + 0.5) / len(items), item) for items in kinds.values() for rank, item in enumerate(items)
-    ]
+    items: tuple[Probe, ...] = (*probe_set.questions, *probe_set.groups, *probe_set.conversations)
+    for item in items:
+        name = item.relation if isinstance(item, ProbeGroup) else type(item).__name__
+        kinds.setdefault(name, []).append(item)
+    ranked = [((rank + 0.5) / len(kind), item) for kind in kinds.values() for rank, item in enumerate(kind)]
     return [item for _, item in sorted(ranked, key=lambda pair: pair[0])]
 
 

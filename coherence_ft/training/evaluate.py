@@ -33,7 +33,8 @@ def evaluate(
             help=f"add probes.{split} to the recipe, or choose another --split",
         )
     domains = read_tenant(recipe.tenant).domains
-    probe_sets = {name: read_probe_set(paths[name], domains) for name in dict.fromkeys(("calibration", split))}
+    splits = dict.fromkeys(("calibration", split))
+    probe_sets = {name: read_probe_set(paths[name], domains) for name in splits}
     if folder is None:
         return measure_base(find_origin(recipe), constraints, probe_sets, watch).assessment
     verified = verify_derivative(folder, tenant=recipe.tenant)

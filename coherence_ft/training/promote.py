@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from dataclasses import dataclass
 from contextlib import chdir
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 

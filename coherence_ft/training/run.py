@@ -229,5 +229,6 @@ def _set_aside(folder: Path) -> Path:
 
 def _record(recipe: Recipe, overrides: tuple[str, ...]) -> None:
     # Paths in overrides are relative to the directory in which they were given.
-    record = {"recipe": str(Path(recipe.path).resolve()), "overrides": list(overrides), "directory": os.getcwd()}
+    path = str(Path(recipe.path).resolve())
+    record = {"recipe": path, "overrides": list(overrides), "directory": os.getcwd()}
     (recipe.output / RUN_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
