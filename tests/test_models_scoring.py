@@ -120,6 +120,28 @@ def test_tokens_count_the_shared_prefix_once(tokenizer: Any) -> None:
     assert scores.tokens == shared + sum(len(p) - shared for p in prompts)
 
 
+def test_prompts_about_one_passage_compute_it_once(tokenizer: Any) -> None:
+    model = tiny_model("llama")
+    passage = SYSTEM + "The quick brown fox jumps over the lazy dog, 0123456789 times. " * 4
+    items = [
+        (passage + f"Is it {word}?" + REPLY, ["yes", "no", "maybe not"]) for word in ("a dog", "A00", "no")
+    ]
+    items = [ITEMS[0], items[0], ITEMS[1], *items[1:], ITEMS[2]]
+    scores = score_options(model, tokenizer, items)
+    assert_equal(scores, naive(model, tokenizer, items))
+    assert scores.tokens < sum(len(tokenizer(p, add_special_tokens=False)["input_ids"]) for p, _ in items) / 2
+
+
+def test_options_that_begin_alike_share_their_beginning(tokenizer: Any) -> None:
+    model = tiny_model("llama")
+    options = ["the lazy dog, 0", "the lazy dog, 1", "the lazy fox", "the lazy dog, 0"]
+    prompt = ITEMS[0][0]
+    scores = score_options(model, tokenizer, [(prompt, options)])
+    assert_equal(scores, naive(model, tokenizer, [(prompt, options)]))
+    longest = len(tokenizer(prompt + options[0], add_special_tokens=False)["input_ids"])
+    assert scores.tokens <= longest + 2
+
+
 def test_progress_reaches_the_number_of_items(tokenizer: Any) -> None:
     done: list[int] = []
     score_options(tiny_model("llama"), tokenizer, ITEMS, tokens_per_batch=64, progress=done.append)
