@@ -19,9 +19,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="A constraint set to hold it to; default: what the recipe's tenant demands.",
 )
-@click.option(
-    "--recipe", type=click.Path(path_type=Path), help="Names the probes (and the base, for MODEL=base)."
-)
+@click.option("--recipe", type=click.Path(path_type=Path), help="Names the probes; known for a run of ours.")
 @click.option(
     "--split",
     type=click.Choice(["test", "calibration"]),
@@ -32,19 +30,20 @@ if TYPE_CHECKING:
 def command(model: str, constraints: Path | None, recipe: Path | None, split: str) -> None:
     """Measure MODEL and hold it to constraints. Exits with 1 unless every hard one passes.
 
-    MODEL is a derivative or checkpoint of ours (it must verify), or `base`: the base model of --recipe.
+    MODEL is a derivative or checkpoint of ours (it must verify), `base` for the base model of --recipe, or
+    any other base: a folder, a GGUF file, a hub id as ID@REVISION.
     """
     from coherence_ft.cli.verdicts import console, verdict_table, watching
     from coherence_ft.documents.recipe import read_recipe
     from coherence_ft.training.evaluate import evaluate
     from coherence_ft.training.promote import recipe_of
 
-    if model == "base" and recipe is None:
-        raise click.UsageError("MODEL=base needs --recipe, which names the base model")
+    if recipe is None and not Path(model).is_dir():
+        raise click.UsageError("a base model needs --recipe, which names the probes")
     read = read_recipe(recipe) if recipe else recipe_of(Path(model))
     held_to = _constraints(constraints, read)
     with watching() as watch:
-        assessment = evaluate(None if model == "base" else Path(model), read, held_to, split, watch)
+        assessment = evaluate(model, read, held_to, split, watch)
     console().print(verdict_table(held_to, assessment))
     for result in assessment.blocking:
         click.echo(f"{result.constraint}: {result.why}")

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transformers import TrainerCallback
+from transformers import Trainer, TrainerCallback
 from transformers.trainer_callback import ExportableState
 
 from coherence_ft.documents.probe_set import ProbeSet
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from transformers import (
         PreTrainedModel,
         PreTrainedTokenizerBase,
-        Trainer,
         TrainerControl,
         TrainerState,
         TrainingArguments,
@@ -105,7 +105,8 @@ class CoherenceCallback(TrainerCallback, ExportableState):
 
     def attach(self, trainer: Trainer) -> CoherenceCallback:
         """Let estimates reach the trainer's trackers: a callback alone cannot log through the trainer."""
-        self._log = trainer.log
+        # Not the trainer's own `log`: TRL's empties the training metrics that it has gathered for its next line.
+        self._log = partial(Trainer.log, trainer)
         if self not in trainer.callback_handler.callbacks:
             trainer.add_callback(self)
         return self
@@ -117,6 +118,7 @@ class CoherenceCallback(TrainerCallback, ExportableState):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        self._latest = None  # of another training, perhaps at the same step
         # transformers' own restoring builds the callback anew from JSON, which cannot carry models and keys.
         saved = state.stateful_callbacks.get(type(self).__name__)
         if isinstance(saved, dict):
@@ -127,7 +129,11 @@ class CoherenceCallback(TrainerCallback, ExportableState):
     ) -> None:
         # Before a save, not at it: what is seen must be in the state that the checkpoint carries.
         if control.should_save or (self.every and state.global_step % self.every == 0):
+            due = control.should_log
             self._observe(args, state, kwargs)
+            control.should_log = (
+                due  # writing our line made the trainer think that this step's loss is logged
+            )
 
     def on_evaluate(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

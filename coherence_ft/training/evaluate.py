@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from coherence_ft.authority.resolve import ResolvedConstraints
 from coherence_ft.documents.diagnostics import refusal
 from coherence_ft.documents.probe_set import read_probe_set
-from coherence_ft.documents.recipe import Recipe
+from coherence_ft.documents.recipe import BaseModel, Recipe
 from coherence_ft.documents.tenant import read_tenant
 from coherence_ft.evidence.assessment import Assessment
+from coherence_ft.manifest.files import MANIFEST
 from coherence_ft.serving.derivative import verify_derivative
 from coherence_ft.training.measure import Watch, measure_base, measure_derivative
 from coherence_ft.training.provenance import find_origin
@@ -17,11 +19,13 @@ from coherence_ft.training.run import probe_paths
 
 
 def evaluate(
-    folder: Path | None, recipe: Recipe, constraints: ResolvedConstraints, split: str, watch: Watch
+    model: str, recipe: Recipe, constraints: ResolvedConstraints, split: str, watch: Watch
 ) -> Assessment:
-    """Hold the derivative or checkpoint in `folder` (None: the recipe's base model) to `constraints`.
+    """Hold `model` to `constraints` with the recipe's probes.
 
-    `split`: `test`, or `calibration` for what monitoring sees. Raises CoherenceError.
+    `model`: a derivative or checkpoint of ours, which must verify; `base`, the recipe's base model; or any
+    other base: a folder, a GGUF file, a hub id as ID@REVISION. `split`: `test`, or `calibration` for what
+    monitoring sees. Raises CoherenceError.
     """
     paths = probe_paths(recipe)
     if split not in paths:
@@ -35,7 +39,10 @@ def evaluate(
     domains = read_tenant(recipe.tenant).domains
     splits = dict.fromkeys(("calibration", split))
     probe_sets = {name: read_probe_set(paths[name], domains) for name in splits}
-    if folder is None:
-        return measure_base(find_origin(recipe), constraints, probe_sets, watch).assessment
-    verified = verify_derivative(folder, tenant=recipe.tenant)
-    return measure_derivative(verified, constraints, probe_sets, watch).assessment
+    if (Path(model) / MANIFEST).exists():
+        verified = verify_derivative(model, tenant=recipe.tenant)
+        return measure_derivative(verified, constraints, probe_sets, watch).assessment
+    if model != "base":
+        name, _, revision = model.partition("@")
+        recipe = replace(recipe, base=BaseModel(name, revision or None))
+    return measure_base(find_origin(recipe), constraints, probe_sets, watch).assessment
