@@ -49,7 +49,7 @@ def install(extras: str) -> None:
             venv.create(ENVIRONMENT, with_pip=True)
         except subprocess.CalledProcessError:
             sys.exit("Python's venv module cannot make an environment; on Debian: apt install python3-venv")
-    pip = [PYTHON, "-m", "pip", "install", "--disable-pip-version-check", "--quiet", "--progress-bar", "on"]
+    pip = [PYTHON, "-m", "pip", "install", "--disable-pip-version-check"]
     step(f"environment with [{extras}]", *pip, "-c", "constraints.txt", "-e", f".[{extras}]")
 
 

@@ -33,9 +33,9 @@ def command(code: str | None, markdown: bool) -> None:
 
 def _page(codes: Iterable[Code]) -> str:
     parts = [
-        "# Diagnostics\n\nGenerated: `coherence-ft explain --markdown > docs/diagnostics.md`. Families:\nCFT1xx "
-        "syntax, 2xx schema, 3xx authority, 4xx constraints, recipes and evidence, 5xx compatibility, 6xx\n"
-        "manifest, 7xx training.\n"
+        "# Diagnostics\n\nGenerated: `coherence-ft explain --markdown > docs/diagnostics.md`.\n"
+        "Families: CFT1xx syntax, 2xx schema, 3xx authority, 4xx constraints, recipes and evidence,\n"
+        "5xx compatibility, 6xx manifest, 7xx training.\n"
     ]
     for code in codes:
         parts.append(

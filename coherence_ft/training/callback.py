@@ -105,7 +105,7 @@ class CoherenceCallback(TrainerCallback, ExportableState):
 
     def attach(self, trainer: Trainer) -> CoherenceCallback:
         """Let estimates reach the trainer's trackers: a callback alone cannot log through the trainer."""
-        # Not the trainer's own `log`: TRL's empties the training metrics that it has gathered for its next line.
+        # Not the trainer's own `log`: TRL's empties the metrics that it has gathered for its next line.
         self._log = partial(Trainer.log, trainer)
         if self not in trainer.callback_handler.callbacks:
             trainer.add_callback(self)
