@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from coherence_ft.cli.printing import quiet_libraries
+
 if TYPE_CHECKING:
     from coherence_ft.authority.resolve import ResolvedConstraints
     from coherence_ft.documents.recipe import Recipe
@@ -42,6 +44,7 @@ def command(model: str, constraints: Path | None, recipe: Path | None, split: st
         raise click.UsageError("a base model needs --recipe, which names the probes")
     read = read_recipe(recipe) if recipe else recipe_of(Path(model))
     held_to = _constraints(constraints, read)
+    quiet_libraries()
     with watching() as watch:
         assessment = evaluate(model, read, held_to, split, watch)
     console().print(verdict_table(held_to, assessment))

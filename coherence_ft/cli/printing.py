@@ -122,3 +122,15 @@ def as_github(diagnostics: Sequence[Diagnostic]) -> str:
         ]
         lines.append(f"::{d.severity} {place}::{data(chr(10).join(parts))}")
     return "\n".join(lines)
+
+
+def quiet_libraries() -> None:
+    """Deprecation notes and hints of libraries are for their callers, which is us, not for a user."""
+    import logging
+    import warnings
+
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.filterwarnings(
+        "ignore", category=UserWarning, module=r"(transformers|trl|peft|torch|accelerate)\b"
+    )
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from coherence_ft.cli.printing import quiet_libraries
+
 
 @click.command("promote")
 @click.argument("checkpoint", type=click.Path(path_type=Path))
@@ -23,6 +25,7 @@ def command(checkpoint: Path, recipe: Path | None, output: Path | None) -> None:
     from coherence_ft.training.promote import certify, promote, recipe_of
 
     read = read_recipe(recipe) if recipe else recipe_of(checkpoint)
+    quiet_libraries()
     with watching() as watch:
         certification = certify(checkpoint, read, watch)
     measured = certification.measured

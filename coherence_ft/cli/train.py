@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+from coherence_ft.cli.printing import print_diagnostics, quiet_libraries
+
+if TYPE_CHECKING:
+    from coherence_ft.documents.recipe import Recipe
 
 
 @click.command("train")
@@ -31,18 +37,11 @@ def command(recipe: Path, overrides: tuple[str, ...], resume: str | None, dry_ru
     from coherence_ft.documents.recipe import read_recipe
 
     read = read_recipe(recipe, overrides=overrides)
+    quiet_libraries()
     if dry_run:
         _plan(read)
         return
 
-    import warnings
-
-    # Deprecation notes of libraries are for their callers, which is us, not for a user.
-    warnings.filterwarnings("ignore", category=FutureWarning)
-    warnings.filterwarnings(
-        "ignore", category=UserWarning, module=r"(transformers|trl|peft|torch|accelerate)\b"
-    )
-    from coherence_ft.cli.printing import print_diagnostics
     from coherence_ft.training.run import find_checkpoint, prepare, train
 
     run = prepare(read)
@@ -62,8 +61,11 @@ def command(recipe: Path, overrides: tuple[str, ...], resume: str | None, dry_ru
     click.echo(f"  coherence-ft promote {_shown(last)}")
 
 
-def _plan(recipe) -> None:  # type: ignore[no-untyped-def]
+def _plan(recipe: Recipe) -> None:
     """Preflight without weights, and the memory plan."""
+    from rich.table import Table
+
+    from coherence_ft.cli.verdicts import console
     from coherence_ft.documents.diagnostics import CoherenceError
     from coherence_ft.models.memory import memory_plan
     from coherence_ft.training.preflight import preflight_recipe
@@ -71,7 +73,17 @@ def _plan(recipe) -> None:  # type: ignore[no-untyped-def]
     findings = preflight_recipe(recipe)
     if findings:
         raise CoherenceError(findings)
-    click.echo(str(memory_plan(recipe)))
+    plan = memory_plan(recipe)
+    table = Table(title=f"{plan.parameters / 1e9:.2f} billion parameters, {plan.trained:,} trained", box=None)
+    table.add_column(recipe.name)
+    table.add_column("GiB", justify="right")
+    for name, size in plan.rows.items():
+        table.add_row(name, f"{size / 2**30:.2f}")
+    table.add_row("total", f"{plan.total / 2**30:.2f}", style="bold")
+    console().print(table)
+    click.echo("assuming:")
+    for assumption in plan.assumptions:
+        click.echo(f"- {assumption}")
 
 
 def _shown(path: Path) -> str:
