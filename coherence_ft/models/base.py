@@ -309,8 +309,10 @@ def load_model(
             found=", ".join(names[:3]) + (" …" if len(names) > 3 else ""),
             help="the weights belong to another configuration, or a file is missing: fetch the model again",
         )
-    if for_training and quantization is not None:
-        model.requires_grad_(False)
+    if quantization is not None:
+        _never_repack(model)
+        if for_training:
+            model.requires_grad_(False)
     return cast("PreTrainedModel", model)
 
 
@@ -328,6 +330,17 @@ def _hush_bitsandbytes() -> None:
     kernel is not installed."""
     for name in ("bitsandbytes.autograd._functions", "bitsandbytes.backends.cpu.ops"):
         logging.getLogger(name).addFilter(_worth_saying)
+
+
+def _never_repack(model: PreTrainedModel) -> None:
+    """Keep bitsandbytes from rewriting NF4 weights at their first use in evaluation mode.
+
+    On CPUs with AVX512-BF16 it rounds their scales to bfloat16 in place, for a product through which no
+    gradient flows: training that was probed once would go on with other weights and a cut gradient.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 def _worth_saying(record: logging.LogRecord) -> bool:
