@@ -12,7 +12,7 @@ import pytest
 HOUSE = Path(__file__).parent.parent / "coherence_ft"
 MOST_LINES = 450
 
-# Everything reads documents, and what is waived is decided by the gates: two doors between rooms of one floor.
+# Two doors between rooms of one floor: bases are named by documents, and numbers are written in one way.
 DOORS = {("models", "documents"), ("authority", "evidence")}
 
 

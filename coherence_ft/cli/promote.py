@@ -22,14 +22,15 @@ def command(checkpoint: Path, recipe: Path | None, output: Path | None) -> None:
     """
     from coherence_ft.cli.verdicts import console, verdict_table, watching
     from coherence_ft.documents.recipe import read_recipe
-    from coherence_ft.training.promote import certify, promote, recipe_of
+    from coherence_ft.training.promote import certify, promote, recipe_of, refuse_taken
 
+    target = output or checkpoint.parent / "derivative"
+    refuse_taken(target)
     read = read_recipe(recipe) if recipe else recipe_of(checkpoint)
     quiet_libraries()
     with watching() as watch:
         certification = certify(checkpoint, read, watch)
     measured = certification.measured
     console().print(verdict_table(measured.constraints, measured.assessment))
-    target = output or checkpoint.parent / "derivative"
     digest = promote(certification, read, target)
     click.echo(f"{target} is certified and signed, manifest sha256:{digest}")

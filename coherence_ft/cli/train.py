@@ -67,13 +67,18 @@ def _plan(recipe: Recipe) -> None:
 
     from coherence_ft.cli.verdicts import console
     from coherence_ft.documents.diagnostics import CoherenceError
+    from coherence_ft.models.base import load_config
     from coherence_ft.models.memory import memory_plan
     from coherence_ft.training.preflight import preflight_recipe
+    from coherence_ft.training.provenance import find_origin
 
-    findings = preflight_recipe(recipe)
+    config = None
+    if recipe.base.architecture is None and recipe.base.kind != "hub":
+        config = load_config(find_origin(recipe).base)
+    findings = preflight_recipe(recipe, config)
     if findings:
         raise CoherenceError(findings)
-    plan = memory_plan(recipe)
+    plan = memory_plan(recipe, config)
     table = Table(title=f"{plan.parameters / 1e9:.2f} billion parameters, {plan.trained:,} trained", box=None)
     table.add_column(recipe.name)
     table.add_column("GiB", justify="right")

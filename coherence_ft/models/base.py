@@ -108,7 +108,7 @@ def locate(base: BaseModel) -> LocatedBase:
         digest_of,
         base.revision if kind == "hub" else None,
         base.license,
-        _read_template(base.chat_template),
+        read_template(base.chat_template),
         base.architecture,
     )
 
@@ -170,7 +170,8 @@ def _digests(folder: Path, names: Iterable[str]) -> dict[str, str]:
         return compute()
 
 
-def _read_template(path: Path | None) -> str | None:
+def read_template(path: Path | None) -> str | None:
+    """The text of a recipe's chat template, None without one. Raises CFT512 when it cannot be read."""
     if path is None:
         return None
     try:

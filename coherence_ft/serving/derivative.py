@@ -36,10 +36,19 @@ class VerifiedDerivative:
     serving: dict[str, Any]
 
     @property
+    def has_adapter(self) -> bool:
+        """Whether it is an adapter on its base; otherwise it holds all weights."""
+        return "adapter_config.json" in self.manifest.files
+
+    @property
     def weights(self) -> str:
-        """sha256 (hex) that names the weights: of the one weight file, or of all of them, joined."""
+        """sha256 (hex) that names the weights: of the one weight file, or of all of them, joined.
+
+        Those in the folder itself: the reference of a preference run, in `ref/`, is not served.
+        """
         files = self.manifest.files.items()
-        return "+".join(sorted(digest for name, digest in files if name.endswith(".safetensors")))
+        own = (digest for name, digest in files if name.endswith(".safetensors") and "/" not in name)
+        return "+".join(sorted(own))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +102,12 @@ class Derivative:
             return Answer(
                 "", None, True, f"no calibrated confidence covers a free answer; withheld: {text!r}"
             )
-        if len(admissible) < 2:
-            raise refusal("CFT721", "a choice needs at least two options", found=str(list(admissible)))
+        if isinstance(options, str) or len(set(admissible)) < max(2, len(admissible)) or "" in admissible:
+            raise refusal(
+                "CFT721",
+                "a choice needs at least two options, all different and none empty",
+                found=repr(options) if isinstance(options, str) else str(list(admissible)),
+            )
         probabilities = score_options(self.model, self.tokenizer, [(prompt, admissible)]).probabilities[0]
         best = max(range(len(probabilities)), key=probabilities.__getitem__)
         if self.calibrator is None or self.threshold is None:
@@ -149,8 +162,11 @@ def verify_derivative(
         raise refusal("CFT614", "the file changed while the derivative was loaded", path=path / SERVING_FILE)
     serving = json.loads(content)
     reference = serving["base"]
-    located = locate(BaseModel(base or reference["model"], reference["revision"], reference["sha256"]))
-    expected = manifest.predicate["base"]["digest"]
+    named = manifest.predicate["base"]
+    located = locate(
+        BaseModel(base or reference["model"], reference["revision"], reference["sha256"], named["license"])
+    )
+    expected = named["digest"]
     if located.digest != expected:
         raise refusal(
             "CFT720",
@@ -174,13 +190,12 @@ def load_weights(
     own = replace(verified.base, kind="folder", path=verified.folder)
     tokenizer = load_tokenizer(own)
     quantization = Quantization(**serving["quantization"]) if serving["quantization"] else None
-    adapter = (verified.folder / "adapter_config.json").is_file()
     model = load_model(
-        verified.base if adapter else own,
+        verified.base if verified.has_adapter else own,
         precision=serving["precision"],
         quantization=quantization,
         for_training=for_training,
     )
-    if adapter:
+    if verified.has_adapter:
         model = put_adapter(model, verified.folder, trainable=for_training)
     return model, tokenizer

@@ -45,4 +45,5 @@ def evaluate(
     if model != "base":
         name, _, revision = model.partition("@")
         recipe = replace(recipe, base=BaseModel(name, revision or None))
-    return measure_base(find_origin(recipe), constraints, probe_sets, watch).assessment
+    origin = find_origin(recipe)
+    return measure_base(origin, recipe.training.precision, constraints, probe_sets, watch).assessment

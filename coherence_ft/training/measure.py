@@ -13,7 +13,7 @@ from coherence_ft.evidence.assessment import Assessment
 from coherence_ft.evidence.calibrators import PlattCalibrator
 from coherence_ft.loops.engine import CoherenceEngine
 from coherence_ft.loops.observation import Observations
-from coherence_ft.models.base import load_model
+from coherence_ft.models.base import Precision, load_model
 from coherence_ft.probing.probe import Progress, probe
 from coherence_ft.serving.derivative import VerifiedDerivative, load_weights
 from coherence_ft.training.provenance import Origin
@@ -48,15 +48,20 @@ def measure_derivative(
             base = _observe(model, tokenizer, probe_sets, verified.base.digest, "base", watch)
     else:
         del model  # full weights: both at once may not fit
-        base = _observe(load_model(verified.base), tokenizer, probe_sets, verified.base.digest, "base", watch)
+        unmodified = load_model(verified.base, precision=verified.serving["precision"])
+        base = _observe(unmodified, tokenizer, probe_sets, verified.base.digest, "base", watch)
     return _assess(constraints, ours, base)
 
 
 def measure_base(
-    origin: Origin, constraints: ResolvedConstraints, probe_sets: ProbeSets, watch: Watch
+    origin: Origin,
+    precision: Precision,
+    constraints: ResolvedConstraints,
+    probe_sets: ProbeSets,
+    watch: Watch,
 ) -> Measured:
     """Hold a recipe's base model to constraints. There is then nothing to stand beside it."""
-    model = load_model(origin.base)
+    model = load_model(origin.base, precision=precision)
     return _assess(
         constraints, _observe(model, origin.tokenizer, probe_sets, origin.base.digest, "base", watch), None
     )

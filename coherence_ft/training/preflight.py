@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING, Any
 from coherence_ft.documents.diagnostics import CoherenceError, Diagnostic
 from coherence_ft.documents.probe_set import ProbeSet
 from coherence_ft.documents.recipe import Recipe
+from coherence_ft.evidence.estimate import decimal
 from coherence_ft.models.architecture import declared_config, expert_count, refuse_unquantized_experts
+from coherence_ft.serving.derivative import VerifiedDerivative
 from coherence_ft.training.data import TrainingData, overlap
+from coherence_ft.training.provenance import adapter_facts, quantization_facts
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
@@ -245,3 +248,42 @@ def other_template(recipe: Recipe, ours: str | None, parents: str | None) -> lis
             help="remove base.chat_template, or give the parent's",
         )
     ]
+
+
+def unlike_parent(recipe: Recipe, parent: VerifiedDerivative) -> list[Diagnostic]:
+    """What is trained further is what the parent is: its adapter on its base, loaded as it was for it."""
+    ours: dict[str, Any] = {
+        "adapter": adapter_facts(recipe.adapter),
+        "quantization": quantization_facts(recipe.quantization),
+        "precision": recipe.training.precision,
+    }
+    if ours["adapter"] is not None:
+        ours["adapter"]["dropout"] = decimal(ours["adapter"]["dropout"])
+    theirs = {
+        "adapter": parent.manifest.predicate["method"]["adapter"],
+        "quantization": parent.serving["quantization"],
+        "precision": parent.serving["precision"],
+    }
+    found = [
+        Diagnostic(
+            "CFT728",
+            f"the recipe's {name} is not the parent's",
+            path=recipe.path,
+            found=str(ours[name] or "none"),
+            expected=str(theirs[name] or "none"),
+            help="repeat the parent's in the recipe, or start from the base model",
+        )
+        for name in ours
+        if ours[name] != theirs[name]
+    ]
+    if not found and parent.has_adapter != (recipe.adapter is not None):
+        found.append(
+            Diagnostic(
+                "CFT728",
+                "the parent's manifest does not state its adapter, so none can be trained further",
+                path=recipe.path,
+                found=str(parent.folder),
+                help="start from the base model, or from a derivative that a recipe made",
+            )
+        )
+    return found

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from coherence_ft.authority.keys import signing_key
 from coherence_ft.authority.resolve import ResolvedConstraints, resolve
+from coherence_ft.documents.canonical import canonical_digest, file_digest
 from coherence_ft.documents.diagnostics import CoherenceError, Diagnostic, refusal
 from coherence_ft.documents.probe_set import ProbeSet, read_probe_set
 from coherence_ft.documents.recipe import Recipe, read_recipe
@@ -69,6 +70,7 @@ def certify(checkpoint: Path, recipe: Recipe, watch: Watch) -> Certification:
     constraints = resolve(tenant, recipe.domain, recipe.constraints)
     signing_key(signer(tenant, recipe.signer))  # a missing key is better known before the measuring
     verified = verify_derivative(checkpoint, tenant=recipe.tenant)
+    _same_recipe(verified, recipe)
     probe_sets = {
         split: read_probe_set(path, tenant.domains)
         for split, path in probe_paths(recipe).items()
@@ -88,19 +90,14 @@ def promote(certification: Certification, recipe: Recipe, target: Path) -> str:
     verified, measured = certification.verified, certification.measured
     if not measured.assessment.passed:
         raise CoherenceError(_refusals(verified, measured))
-    if target.exists():
-        raise refusal(
-            "CFT725",
-            "there is a derivative already, and it is not overwritten",
-            path=target,
-            help="move it away, or choose another place with --output",
-        )
+    refuse_taken(target)
     tenant = read_tenant(recipe.tenant)
     provenance, training = _signed_facts(verified, measured.constraints, recipe)
     partial = target.with_name(f".{target.name}.partial-{os.getpid()}")
     try:
         partial.parent.mkdir(parents=True, exist_ok=True)
         copy_for_serving(verified.folder, partial)
+        _same_files(verified, partial)
         seal(
             partial,
             provenance,
@@ -118,9 +115,46 @@ def promote(certification: Certification, recipe: Recipe, target: Path) -> str:
     return digest
 
 
+def refuse_taken(target: Path) -> None:
+    """Raise CFT725 when there is something at `target`: best asked before a look is taken."""
+    if target.exists():
+        raise refusal(
+            "CFT725",
+            "there is a derivative already, and it is not overwritten",
+            path=target,
+            help="move it away, or choose another place with --output",
+        )
+
+
+def _same_recipe(verified: VerifiedDerivative, recipe: Recipe) -> None:
+    found = verified.manifest.predicate["recipe"]["digest"]
+    if found != (expected := canonical_digest(recipe.document)):
+        raise refusal(
+            "CFT729",
+            "the checkpoint was trained by another recipe than this one, or by a script",
+            path=verified.folder,
+            found=f"sha256 {found}",
+            expected=f"sha256 {expected}, {recipe.path}",
+            help="name the recipe that it was trained with, or leave --recipe out",
+        )
+
+
+def _same_files(verified: VerifiedDerivative, copy: Path) -> None:
+    """What was copied is what was measured: a run that goes on may have saved over it meanwhile."""
+    for path in copy.rglob("*"):
+        name = path.relative_to(copy).as_posix()
+        if path.is_file() and file_digest(path) != verified.manifest.files.get(name):
+            raise refusal(
+                "CFT614",
+                "the file is not the one that was measured",
+                path=verified.folder / name,
+                help="promote a checkpoint when its run has ended",
+            )
+
+
 def _same_probes(manifest: VerifiedManifest, probe_sets: dict[str, ProbeSet]) -> None:
     signed = manifest.predicate["probes"]
-    changed = [s for s, probes in probe_sets.items() if signed.get(s, probes.digest) != probes.digest]
+    changed = [s for s, probes in probe_sets.items() if signed.get(s) != probes.digest]
     if changed:
         raise refusal(
             "CFT726",

@@ -15,7 +15,7 @@ from coherence_ft.documents.probe_set import ProbeSet, read_probe_set
 from coherence_ft.documents.recipe import Adapter, BaseModel, Quantization, Recipe
 from coherence_ft.documents.tenant import Authority, Power, Tenant, read_tenant
 from coherence_ft.manifest.statement import Base, DataSet, Method, Parent
-from coherence_ft.models.base import LocatedBase, load_tokenizer, locate
+from coherence_ft.models.base import LocatedBase, load_tokenizer, locate, read_template
 from coherence_ft.serving.derivative import VerifiedDerivative, verify_derivative
 from coherence_ft.training.checkpoint import Provenance, template_digest
 from coherence_ft.training.data import TrainingData
@@ -43,7 +43,14 @@ def find_origin(recipe: Recipe) -> Origin:
         base = locate(recipe.base)
         return Origin(base, load_tokenizer(base))
     parent = verify_derivative(model.removeprefix(DERIVATIVE), tenant=recipe.tenant)
-    own = LocatedBase("folder", model, parent.folder, parent.base.digest, parent.base.digest_of)
+    own = LocatedBase(
+        "folder",
+        model,
+        parent.folder,
+        parent.base.digest,
+        parent.base.digest_of,
+        chat_template=read_template(recipe.base.chat_template),
+    )
     return Origin(parent.base, load_tokenizer(own), parent)
 
 
@@ -78,7 +85,9 @@ def recipe_provenance(
         recipe=recipe.document,
         seed=recipe.training.seed,
         base=manifest_base(origin.base),
-        method=Method(recipe.training.regime, _adapter(recipe.adapter), _quantization(recipe.quantization)),
+        method=Method(
+            recipe.training.regime, adapter_facts(recipe.adapter), quantization_facts(recipe.quantization)
+        ),
         constraints=constraints,
         data=(DataSet(Path(recipe.data.train).name, data.digest, len(data.rows), recipe.data.license),),
         probes={split: probes.digest for split, probes in probe_sets.items()},
@@ -142,7 +151,7 @@ def serving_document(
             "sha256": base.digest if base.kind in ("package", "gguf") else None,
         },
         "precision": precision,
-        "quantization": _quantization(quantization),
+        "quantization": quantization_facts(quantization),
         "options": list(offered.pop()) if len(offered) == 1 else None,
     }
 
@@ -152,7 +161,7 @@ def _portable(model: str) -> str:
     return os.path.basename(model) if os.path.isabs(model) else model
 
 
-def _adapter(adapter: Adapter | None) -> dict[str, Any] | None:
+def adapter_facts(adapter: Adapter | None) -> dict[str, Any] | None:
     if adapter is None:
         return None
     return {
@@ -164,5 +173,5 @@ def _adapter(adapter: Adapter | None) -> dict[str, Any] | None:
     }
 
 
-def _quantization(quantization: Quantization | None) -> dict[str, Any] | None:
+def quantization_facts(quantization: Quantization | None) -> dict[str, Any] | None:
     return None if quantization is None else {"bits": quantization.bits, "double": quantization.double}

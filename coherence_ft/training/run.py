@@ -28,6 +28,7 @@ from coherence_ft.training.preflight import (
     preflight_data,
     preflight_recipe,
     preflight_tokens,
+    unlike_parent,
 )
 from coherence_ft.training.provenance import Origin, find_origin, recipe_provenance, signer
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 RUN_FILE = "run.json"
 """In the output folder: which recipe file, and which overrides, made the run."""
+_TRAINER_STATE = "trainer_state.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,7 @@ def prepare(recipe: Recipe) -> PreparedRun:
     if origin.parent is not None:
         theirs = origin.parent.manifest.predicate["chatTemplateDigest"]
         findings += other_template(recipe, template_digest(origin.tokenizer), theirs)
+        findings += unlike_parent(recipe, origin.parent)
     if findings:
         raise CoherenceError(findings)
     provenance = recipe_provenance(recipe, constraints, origin, data, probe_sets)
@@ -166,6 +169,14 @@ def find_checkpoint(run: PreparedRun, chosen: Path | None = None) -> tuple[Path,
     Raises CFT713 when there is nothing to resume, CFT714 when it comes from another recipe or other data.
     """
     if chosen is not None:
+        if chosen.is_dir() and not (chosen / _TRAINER_STATE).is_file():
+            raise refusal(
+                "CFT713",
+                "the folder holds no state of training, so nothing can be continued from it",
+                path=chosen,
+                expected=_TRAINER_STATE,
+                help="a derivative is served or trained further as derivative:PATH; resume from a checkpoint",
+            )
         _same_recipe(run, chosen, dict(verify(chosen, run.recipe.tenant).predicate))
         return chosen, []
     warnings: list[Diagnostic] = []
@@ -212,6 +223,12 @@ def _differences(run: PreparedRun, predicate: dict[str, Any]) -> Iterator[tuple[
         ("recipe", predicate["recipe"]["digest"], canonical_digest(run.recipe.document)),
         ("training data", [d["digest"] for d in predicate["data"]], [d.digest for d in run.provenance.data]),
         ("base model", predicate["base"]["digest"], run.origin.base.digest),
+        (
+            "parent",
+            [p["manifestDigest"] for p in predicate["lineage"]["parents"]],
+            [p.manifest_digest for p in run.provenance.parents],
+        ),
+        ("chat template", predicate["chatTemplateDigest"], run.provenance.chat_template_digest),
     )
     for what, found, expected in pairs:
         if found != expected:
@@ -231,4 +248,6 @@ def _record(recipe: Recipe, overrides: tuple[str, ...]) -> None:
     # Paths in overrides are relative to the directory in which they were given.
     path = str(Path(recipe.path).resolve())
     record = {"recipe": path, "overrides": list(overrides), "directory": os.getcwd()}
-    (recipe.output / RUN_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    partial = recipe.output / f"{RUN_FILE}.partial"  # a full disk must not take the record that is there
+    partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    partial.replace(recipe.output / RUN_FILE)

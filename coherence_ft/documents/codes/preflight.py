@@ -190,8 +190,9 @@ CODES: tuple[Code, ...] = (
     ),
     Code(
         "CFT721",
-        "a choice with fewer than two options",
-        "Confidence is the share of likelihood among options; with one option it would always be 1.",
+        "a choice without two different options",
+        "Confidence is the share of likelihood among options: with one option it would always be 1, and an "
+        "option that is given twice would take half of its own share.",
         "derivative.answer(question, options=['yes'])",
         "derivative.answer(question, options=['yes', 'no'])",
     ),
@@ -239,5 +240,22 @@ CODES: tuple[Code, ...] = (
         "Each split has one use. What is not named cannot be measured on.",
         "coherence-ft evaluate … --split test  # no probes.test",
         "probes: {test: ../data/clinical/icd/test.jsonl}",
+    ),
+    Code(
+        "CFT728",
+        "another adapter or precision than the parent's",
+        "A derivative's own adapter or weights are trained further, on the base as it was loaded for it. A "
+        "recipe that says otherwise would put into the manifest what was not done, and serve what was not "
+        "trained.",
+        "base: {model: derivative:runs/clinical/derivative}, adapter: {rank: 16}  # its adapter has rank 8",
+        "base: {model: derivative:runs/clinical/derivative}, adapter: {rank: 8}",
+    ),
+    Code(
+        "CFT729",
+        "another recipe than the checkpoint's",
+        "A checkpoint is certified under the domain, the constraints and the probes that were declared "
+        "before it was trained. Another recipe could be chosen to please.",
+        "coherence-ft promote runs/clinical/checkpoint-40 --recipe recipes/general.yaml",
+        "coherence-ft promote runs/clinical/checkpoint-40",
     ),
 )
