@@ -96,10 +96,9 @@ def main(out: Path) -> None:
 
 
 _NOTES = (
-    "One ICD-10-CM question a category, grouped by block, and no block in two splits. Categories of a block "
-    "resemble each other: the errors of a bag-of-words classifier cluster by block (design effect 2.5).",
-    "Right and wrong chapters are half and half in every split; where exclusion notes point to other "
-    "chapters, half of the wrong ones are among those.",
+    "One ICD-10-CM question a category, and no category in two splits. What is measured holds for the "
+    "catalogue's categories; neighbours of a question may have been trained on, as they are when it is used.",
+    "Right and wrong chapters are half and half in every split; wrong ones are drawn as often as right ones.",
     "DrugSwap: only pairs of one and the same substance are used (build_clinical.py: SAME_SUBSTANCE).",
 )
 

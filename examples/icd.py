@@ -23,7 +23,6 @@ from probes import (
     pick,
     probe_group,
     question,
-    rank,
     shuffled,
     split_of,
     train_row,
@@ -36,29 +35,26 @@ SOURCE = Source(
     "ICD-10-CM tabular list of April 2026",
 )
 SPLIT_RULE = (
-    "ICD-10-CM: by block of categories (sha256 of its range), so that neighbours never meet across splits"
+    "ICD-10-CM: by category, the family of codes that share three characters (sha256 of it): each split is a "
+    "random sample of the catalogue's categories, and no category is in two"
 )
-SHARES = {"train": 0.40, "calibration": 0.16, "certification": 0.22, "test": 0.22}
-QUESTIONS = {"train": 960, "calibration": 300, "certification": 400, "test": 400}
+SHARES = {"train": 0.44, "calibration": 0.16, "certification": 0.21, "test": 0.19}
+QUESTIONS = {"train": 900, "calibration": 300, "certification": 400, "test": 350}
 GROUPS = {"calibration": 60, "certification": 70, "test": 70}  # per relation
 PREFERENCES = 240
-_SALT = "icd-blocks-66"  # gives every split the categories it needs
+_SALT = "icd-categories"
 _DOMAIN = "clinical"
 
 _RANGE = re.compile(r"\s*\([A-Z][0-9A-Z]{2}(?:-[A-Z][0-9A-Z]{2})?\)\s*$")
 _TARGET = re.compile(r"\(([A-Z][0-9][0-9A-Z](?:\.[0-9A-Z]+)?)[.-]*\)\s*$")
-_CODE = re.compile(r"\b([A-Z][0-9][0-9A-Z])(?:\.[0-9A-Z]+)?")
 
 
 @dataclass(frozen=True, slots=True)
 class Category:
-    """`rivals`: other chapters that its exclusion notes point to, hence plausible mistakes."""
-
     code: str
     title: str
     block: str  # range of codes
     chapter: str  # title
-    rivals: tuple[str, ...]
     excludes: tuple[tuple[str, str], ...]  # Excludes1: code and title of the other condition
 
 
@@ -68,7 +64,7 @@ class Icd:
     blocks: dict[str, tuple[str, str]]  # range -> block title, chapter title
 
     def of(self, split: str) -> list[Category]:
-        return [c for c in self.categories if split_of(c.block, SHARES, _SALT) == split]
+        return [c for c in self.categories if split_of(c.code, SHARES, _SALT) == split]
 
 
 def read(path: Path) -> Icd:
@@ -76,7 +72,6 @@ def read(path: Path) -> Icd:
     titles = {_text(diag, "name"): _text(diag, "desc") for diag in root.iter("diag")}
     found: list[tuple[ElementTree.Element, str, str]] = []
     blocks: dict[str, tuple[str, str]] = {}
-    chapter_of: dict[str, str] = {}
     for chapter in root.findall("chapter"):
         chapter_title = _RANGE.sub("", _text(chapter, "desc"))
         for section in chapter.findall("section"):
@@ -87,13 +82,8 @@ def read(path: Path) -> Icd:
             blocks[block] = (_RANGE.sub("", _text(section, "desc")), chapter_title)
             for diag in categories:
                 found.append((diag, block, chapter_title))
-                chapter_of[_text(diag, "name")] = chapter_title
     categories = []
     for diag, block, chapter_title in found:
-        notes = [
-            note.text or "" for kind in ("excludes1", "excludes2") for e in diag.iter(kind) for note in e
-        ]
-        rivals = {chapter_of[code] for note in notes for code in _CODE.findall(note) if code in chapter_of}
         direct = [note.text or "" for e in diag.findall("excludes1") for note in e]
         targets = {match[1] for note in direct if (match := _TARGET.search(note)) and match[1] in titles}
         code = _text(diag, "name")
@@ -103,7 +93,6 @@ def read(path: Path) -> Icd:
                 titles[code],
                 block,
                 chapter_title,
-                tuple(sorted(rivals - {chapter_title})),
                 tuple((target, titles[target]) for target in sorted(targets) if target != code),
             )
         )
@@ -140,12 +129,10 @@ def _ask_together(first: str, second: str) -> str:
 
 
 def wrong_chapter(category: Category, among: Sequence[Category], salt: str) -> str:
-    """A plausible chapter for every second category that has one, else the chapter of another category.
+    """The chapter of another category.
 
-    The latter follows the frequency of chapters among the right answers: a chapter alone tells nothing.
+    So it follows the frequency of chapters among the right answers: a chapter alone tells nothing.
     """
-    if category.rivals and rank(category.code, f"{salt}/plausible") < 0.5:
-        return pick(category.rivals, f"{salt}/{category.code}")
     for attempt in range(1000):
         other = pick(among, f"{salt}/{category.code}/{attempt}").chapter
         if other != category.chapter:
@@ -171,36 +158,27 @@ def build(icd: Icd) -> Files:
 
 
 def _train(mine: Sequence[Category]) -> list[Row]:
-    """A second pass over the categories asks for the opposite; one row in eight is reworded, one negated."""
+    """A second pass over the categories asks for the opposite; one row in eight is reworded."""
     rows: list[tuple[str, Row]] = []
     for index in range(QUESTIONS["train"]):
         turn, place = divmod(index, len(mine))
         category = mine[place]
         truth = (place + turn) % 2 == 0
         chapter = _chapter_for(category, mine, "train", truth)
-        answer = YES_NO[0] if truth else YES_NO[1]
         # Both parities of `place` get both forms, so that neither wording tells the answer.
-        form = (place // 2) % 8
-        if form == 3:
-            text = _ask_belongs(category.title, chapter)
-        elif form == 7:
-            text, answer = _ask_outside(category.title, chapter), YES_NO[1] if truth else YES_NO[0]
-        else:
-            text = ask(category.title, chapter)
-        rows.append((f"{category.code}/{turn}", train_row(text, answer)))
+        wording = _ask_belongs if (place // 2) % 8 == 3 else ask
+        row = train_row(wording(category.title, chapter), YES_NO[0 if truth else 1])
+        rows.append((f"{category.code}/{turn}", row))
     return [row for _, row in shuffled(rows, "icd/train/order", key=lambda pair: pair[0])]
 
 
 def _questions(mine: Sequence[Category], count: int) -> list[Row]:
-    """One question a category; right and wrong chapters alternate.
-
-    Categories of a block resemble each other, so errors come in blocks: the block is the independent unit.
-    """
+    """One question a category, which is the independent unit; right and wrong chapters alternate."""
     return [
         question(
             f"icd-{category.code}",
             _DOMAIN,
-            f"icd-{category.block}",
+            f"icd-{category.code}",
             ask(category.title, _chapter_for(category, mine, "question", index % 2 == 0)),
             YES_NO[index % 2],
         )
@@ -229,7 +207,7 @@ def _groups(icd: Icd, mine: Sequence[Category], split: str) -> list[Row]:
     for index, category in enumerate(shuffled(mine, "exclusion", key=lambda c: c.code)[:count]):
         first = _chapter_for(category, mine, "exclusion", index % 2 == 0)
         second = wrong_chapter(category, [c for c in mine if c.chapter != first], "exclusion/second")
-        if second == first:  # a rival may come up twice
+        if second == first:  # a chapter may come up twice
             second = category.chapter
         rows.append(_group("exclusion", category.code, [ask(category.title, c) for c in (first, second)]))
     noted = [category for category in mine if category.excludes]

@@ -103,6 +103,14 @@ def copy_for_serving(checkpoint: Path, target: Path) -> None:
     shutil.copytree(checkpoint, target, ignore=shutil.ignore_patterns(*_TRAINING_ONLY))
 
 
+def name_base(folder: Path, base: str) -> None:
+    """Name the base model in the adapter's configuration, where PEFT wrote a path of this machine."""
+    config = folder / "adapter_config.json"
+    if config.is_file():
+        stated = json.loads(config.read_text(encoding="utf-8")) | {"base_model_name_or_path": base}
+        config.write_text(json.dumps(stated, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
 def template_digest(tokenizer: PreTrainedTokenizerBase) -> str | None:
     """sha256 (hex) of the chat template, None without one."""
     template = tokenizer.chat_template

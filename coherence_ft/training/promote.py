@@ -24,7 +24,7 @@ from coherence_ft.documents.tenant import read_tenant
 from coherence_ft.manifest.statement import Base, DataSet, Method, Parent, Stage, TrainingFacts
 from coherence_ft.manifest.verify import VerifiedManifest, verify
 from coherence_ft.serving.derivative import VerifiedDerivative, verify_derivative
-from coherence_ft.training.checkpoint import Provenance, copy_for_serving, seal
+from coherence_ft.training.checkpoint import Provenance, copy_for_serving, name_base, seal
 from coherence_ft.training.measure import Measured, Watch, measure_derivative
 from coherence_ft.training.provenance import signer
 from coherence_ft.training.run import RUN_FILE, probe_paths
@@ -98,6 +98,7 @@ def promote(certification: Certification, recipe: Recipe, target: Path) -> str:
         partial.parent.mkdir(parents=True, exist_ok=True)
         copy_for_serving(verified.folder, partial)
         _same_files(verified, partial)
+        name_base(partial, provenance.base.model)
         seal(
             partial,
             provenance,
