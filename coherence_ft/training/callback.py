@@ -46,7 +46,8 @@ class CoherenceCallback(TrainerCallback, ExportableState):
         loops.attach(trainer)  # so that estimates reach the trackers
 
     `every`: probe each that many steps, besides the trainer's own evaluations and saves.
-    `budget` bounds one pass. Raises OSError when a manifest cannot be written.
+    `budget` bounds one pass. A manifest that cannot be written raises CoherenceError (CFT617)
+    or OSError, which ends the training.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class CoherenceCallback(TrainerCallback, ExportableState):
         *,
         every: int | None = None,
         budget: Budget | None = None,
-        base: Observations | None = None,
+        base_observations: Observations | None = None,
     ) -> None:
         self.engine = CoherenceEngine(provenance.constraints)
         self.provenance = provenance
@@ -65,7 +66,7 @@ class CoherenceCallback(TrainerCallback, ExportableState):
         self.key = key
         self.every = every
         self.budget = budget or Budget()
-        self.base = base  # the base model on the same probes: fills the base column and brier_gain
+        self.base = base_observations  # of the same probes: fills the base column and brier_gain
         self.history: list[dict[str, Any]] = []  # one entry a pass; part of the checkpoint's state
         self.probe_seconds = 0.0
         self._latest: tuple[int, Assessment, PlattCalibrator] | None = None
