@@ -46,7 +46,7 @@ _DISK_FULL = frozenset({errno.ENOSPC, errno.EFBIG, errno.EDQUOT})
 # The Rust and C++ writers of safetensors and torch report a full disk only in their text.
 _DISK_FULL_TEXT = re.compile(
     r"No space left on device|Disk quota exceeded|File too large|os error (28|27|122)\b|StorageFull"
-    r"|Os \{ code: (28|27|122)\b|PytorchStreamWriter failed writing"
+    r"|Os \{ code: (28|27|122)\b|PytorchStreamWriter failed writing|basic_ios::clear: iostream error"
 )
 
 

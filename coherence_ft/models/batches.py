@@ -7,6 +7,7 @@ written to the tokenizer's padding side, the model's configuration or any other 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -115,6 +116,21 @@ class Padded:
     def mask(self, prefix: int) -> torch.Tensor:
         """(rows, prefix + length): 1 for tokens, 0 for padding."""
         return torch.nn.functional.pad(self.present.long(), (prefix, 0), value=1)
+
+
+@contextmanager
+def contiguous_head(model: PreTrainedModel) -> Iterator[None]:
+    """Hidden states reach the head in one piece.
+
+    `logits_to_keep` slices them. With frozen weights, torch's matmul does not fold such a slice into one
+    product but copies the head's weights for every row: four times the time of the whole forward pass.
+    """
+    head = model.get_output_embeddings()
+    handle = head.register_forward_pre_hook(lambda _, given: (given[0].contiguous(), *given[1:]))
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def quiet(model: PreTrainedModel) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from coherence_ft.models.batches import (
     Row,
     by_length,
     common_prefix,
+    contiguous_head,
     encode,
     quiet,
     takes_explicit_masks,
@@ -76,7 +77,7 @@ def generate_replies(
     ]
     stops = _stop_tokens(model, tokenizer)
     generated: list[list[int]] = [[] for _ in prompts]
-    with torch.no_grad():  # not inference_mode: see scoring.py
+    with torch.no_grad(), contiguous_head(model):  # not inference_mode: see scoring.py
         prefix = Prefix(model, contexts[0][:shared])
         for batch in by_length(rows, tokens_per_batch):
             limits = {row.item: max_new_tokens[row.item] for row in batch}

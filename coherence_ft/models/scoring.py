@@ -24,6 +24,7 @@ from coherence_ft.models.batches import (
     Row,
     by_length,
     common_prefix,
+    contiguous_head,
     encode,
     quiet,
     takes_explicit_masks,
@@ -114,7 +115,7 @@ def score_options(
     sums = [[0.0] * len(given) for given in options]
     # no_grad, not inference_mode: what a layer caches meanwhile (rotary frequencies, bitsandbytes' state)
     # must still serve a backward pass afterwards.
-    with torch.no_grad():
+    with torch.no_grad(), contiguous_head(model):
         prefix = Prefix(model, contexts[0][:shared])
         for batch in by_length(rows, tokens_per_batch):
             tail = max(row.tail for row in batch)

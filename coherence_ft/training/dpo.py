@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING
 from trl import DPOConfig, DPOTrainer
 
 from coherence_ft.documents.recipe import Recipe
-from coherence_ft.training.arguments import lora_config, training_arguments
+from coherence_ft.training.arguments import (
+    lora_config,
+    score_trained_positions_only,
+    training_arguments,
+)
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -22,6 +26,7 @@ def dpo_trainer(
     The reference is the model as it was handed in: for a fresh adapter the base (adapter disabled), for a
     derivative a frozen copy of its adapter, which TRL keeps under the name `ref`.
     """
+    score_trained_positions_only()
     return DPOTrainer(
         model=model,
         args=DPOConfig(**training_arguments(recipe), beta=recipe.training.beta),

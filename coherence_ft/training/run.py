@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -121,6 +122,9 @@ def train(run: PreparedRun, *, overrides: tuple[str, ...] = (), resume: Path | N
     _record(recipe, overrides)
     trainer, callback = build(run)
     callback.attach(trainer)
+    if resume and recipe.adapter is not None:
+        # transformers would take the adapter back as float32, and TRL trains that of a quantized base in bfloat16.
+        trainer.model.load_adapter = partial(trainer.model.load_adapter, autocast_adapter_dtype=False)
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     return checkpoints(recipe.output)[-1]
 
@@ -202,7 +206,8 @@ def find_checkpoint(run: PreparedRun, chosen: Path | None = None) -> tuple[Path,
         "CFT713",
         "there is no checkpoint to resume from that verifies",
         path=run.recipe.output,
-        help="start without --resume" + (": " + "; ".join(w.message for w in warnings) if warnings else ""),
+        found="; ".join(f"{w.message}: {w.found}" for w in warnings),
+        help="start without --resume",
     )
 
 

@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING
 from trl import SFTConfig, SFTTrainer
 
 from coherence_ft.documents.recipe import Recipe
-from coherence_ft.training.arguments import lora_config, training_arguments
+from coherence_ft.training.arguments import (
+    lora_config,
+    score_trained_positions_only,
+    training_arguments,
+)
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -22,6 +26,7 @@ def sft_trainer(
     A `model` that already carries an adapter (a derivative) has that adapter trained further.
     """
     t = recipe.training
+    score_trained_positions_only()
     return SFTTrainer(
         model=model,
         args=SFTConfig(
