@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
 import random
 import shutil
+import signal
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from tiny import tiny_model_folder
 
@@ -132,34 +139,52 @@ def coherence_ft(*arguments: object) -> int:
 
 
 class Elsewhere:
-    """The command line in a process of its own, forked from one that has imported everything already."""
+    """The command line in a process of its own, forked from one that has imported everything already.
 
-    def __init__(self, log: Path, *arguments: object, file_limit: int | None = None) -> None:
-        import multiprocessing
+    `file_limit`: no file may grow over so many bytes.
+    """
+
+    def __init__(self, *arguments: object, file_limit: int | None = None) -> None:
+        import workshop_child
 
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["workshop_child"])
-        import workshop_child
-
-        self.log = log
-        self.process = context.Process(
-            target=workshop_child.main, args=(str(log), [str(a) for a in arguments], file_limit), daemon=True
-        )
-        self.process.start()
+        reader, writer = context.Pipe(duplex=False)  # not a file: the limit must not silence it
+        texts = [str(argument) for argument in arguments]
+        self.process = context.Process(target=workshop_child.main, args=(writer, texts, file_limit))
+        # The forking process does not take over sys.path before it imports (CPython issue 117378).
+        with mock.patch.dict(os.environ, PYTHONPATH=str(Path(__file__).parent)):
+            self.process.start()
+        writer.close()
+        self._said = bytearray()
+        self._listening = threading.Thread(target=self._listen, args=(reader,), daemon=True)
+        self._listening.start()
 
     def wait(self) -> int:
         """Its exit code; minus the number of the signal that ended it."""
         self.process.join(120)
-        assert self.process.exitcode is not None, f"still running: {self.said()}"
-        return self.process.exitcode
+        if (code := self.process.exitcode) is None:
+            self.process.kill()
+            raise AssertionError(f"still running: {self.said}")
+        self._listening.join()
+        return code
 
-    def wait_for(self, condition: Callable[[], bool]) -> None:
-        """Until `condition` holds, or the process has ended."""
+    def signal_when(self, condition: Callable[[], bool], number: signal.Signals) -> int:
+        """Send a signal once `condition` holds; its exit code."""
         while self.process.is_alive() and not condition():
-            self.process.join(0.005)
+            time.sleep(0.002)
+        if self.process.is_alive():
+            os.kill(self.process.pid or 0, number)
+        return self.wait()
 
+    @property
     def said(self) -> str:
-        return self.log.read_text(errors="replace")
+        """Everything it has printed, on either stream."""
+        return self._said.decode(errors="replace")
+
+    def _listen(self, reader: Connection) -> None:
+        while part := os.read(reader.fileno(), 1 << 16):
+            self._said += part
 
 
 def weights(folder: Path) -> dict[str, bytes]:

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import resource
 import sys
-from pathlib import Path
+from multiprocessing.connection import Connection
 
-import coherence_ft.cli.main
+from coherence_ft.cli.main import main as command_line
 
-for _heavy in ("coherence_ft.training.run", "coherence_ft.training.sft", "coherence_ft.training.dpo"):
-    __import__(_heavy)
+for _heavy in ("run", "sft", "dpo"):
+    importlib.import_module(f"coherence_ft.training.{_heavy}")
 
 
-def main(log: str, arguments: list[str], file_limit: int | None) -> None:
-    """The command line, its output in `log`. `file_limit`: no file may grow over so many bytes."""
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(descriptor, 1)
-    os.dup2(descriptor, 2)
+def main(output: Connection, arguments: list[str], file_limit: int | None) -> None:
+    """The command line with these arguments; whatever it prints goes to `output`."""
+    for stream in (1, 2):
+        os.dup2(output.fileno(), stream)
+    output.close()
     sys.stdout, sys.stderr = os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)
-    os.chdir(Path(log).parent)
     if file_limit is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
-    coherence_ft.cli.main.main(arguments)
+    command_line(arguments)

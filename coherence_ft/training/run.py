@@ -123,7 +123,7 @@ def train(run: PreparedRun, *, overrides: tuple[str, ...] = (), resume: Path | N
     trainer, callback = build(run)
     callback.attach(trainer)
     if resume and recipe.adapter is not None:
-        # transformers would take the adapter back as float32, and TRL trains that of a quantized base in bfloat16.
+        # transformers would take it back as float32, and TRL trains that of a quantized base in bfloat16.
         trainer.model.load_adapter = partial(trainer.model.load_adapter, autocast_adapter_dtype=False)
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     return checkpoints(recipe.output)[-1]
