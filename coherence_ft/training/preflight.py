@@ -15,6 +15,8 @@ from coherence_ft.documents.probe_set import ProbeSet
 from coherence_ft.documents.recipe import Recipe
 from coherence_ft.evidence.estimate import decimal
 from coherence_ft.models.architecture import declared_config, expert_count, refuse_unquantized_experts
+from coherence_ft.models.errors import first_line
+from coherence_ft.models.memory import adapter_size, on_meta
 from coherence_ft.serving.derivative import VerifiedDerivative
 from coherence_ft.training.data import TrainingData, overlap
 from coherence_ft.training.provenance import adapter_facts, quantization_facts
@@ -31,7 +33,8 @@ def preflight_recipe(recipe: Recipe, config: PretrainedConfig | None = None) -> 
     """Checks on the recipe and on the model's configuration, real or as the recipe declares it."""
     if config is None and recipe.base.architecture:
         config = declared_config(recipe.base.architecture, recipe.path)
-    return [*_router(recipe), *(_experts(recipe, config) if config is not None else ()), *_packing(recipe)]
+    of_model = [*_experts(recipe, config), *_targets(recipe, config)] if config is not None else []
+    return [*_router(recipe), *of_model, *_packing(recipe), *_trackers(recipe)]
 
 
 def preflight_data(
@@ -97,11 +100,58 @@ def _experts(recipe: Recipe, config: PretrainedConfig) -> Iterator[Diagnostic]:
             expected="adapter.dropout: 0",
             help="set adapter.dropout to 0, or target attention modules only",
         )
+    if adapter is not None and "all-linear" in adapter.target_modules and not adapter.adapt_router:
+        # PEFT 0.21 adapts the router's weight as a parameter then, which `exclude_modules` does not reach.
+        yield Diagnostic(
+            "CFT706",
+            "the adapter would change the router, which invalidates every per-route baseline",
+            path=recipe.path,
+            found=f"adapter.target_modules: all-linear, on a model with {experts} experts",
+            expected="the names of modules, no router among them",
+            help="name them, such as q_proj and v_proj, or opt in with adapter.adapt_router: true",
+        )
     if recipe.quantization is not None:
         try:
             refuse_unquantized_experts(config, recipe.base.model)
         except CoherenceError as error:
             yield from error.diagnostics
+
+
+def _targets(recipe: Recipe, config: PretrainedConfig) -> Iterator[Diagnostic]:
+    """PEFT itself is asked, on a model without storage."""
+    if recipe.adapter is None:
+        return
+    try:
+        adapter_size(on_meta(config, recipe.training.precision), recipe.adapter, recipe.path)
+    except CoherenceError as error:
+        yield from error.diagnostics
+    except ValueError as error:
+        yield Diagnostic(
+            "CFT519",
+            f"PEFT cannot adapt these modules: {first_line(error)}",
+            path=recipe.path,
+            found=f"adapter.target_modules: {', '.join(recipe.adapter.target_modules)}",
+            help="target attention modules, such as q_proj and v_proj",
+        )
+
+
+def _trackers(recipe: Recipe) -> Iterator[Diagnostic]:
+    named = [name for name in recipe.training.report_to if name not in ("all", "none")]
+    if not named:
+        return
+    from transformers.integrations import get_available_reporting_integrations
+
+    usable = get_available_reporting_integrations()
+    for name in named:
+        if name not in usable:
+            yield Diagnostic(
+                "CFT730",
+                "the tracker is not installed, or transformers does not know it",
+                path=recipe.path,
+                found=f"training.report_to: {name}",
+                expected=", ".join(sorted(usable)) or "no tracker is installed",
+                help=f"pip install {name}, or remove it",
+            )
 
 
 def _packing(recipe: Recipe) -> Iterator[Diagnostic]:
@@ -168,13 +218,12 @@ def _trained_tokens(
     ends = _end_tokens(tokenizer)
     no_end, nothing_left = [], []
     for number, row in enumerate(sample):
-        for tokens, mask in _tokens(row, tokenizer, recipe.training.assistant_only_loss):
-            kept = recipe.training.max_length
-            trained = [t for t, m in zip(tokens, mask, strict=True) if m]
-            if not ends & set(trained):
-                no_end.append(number * step)
-            if not any(mask[:kept]):
-                nothing_left.append(number * step)
+        sequences = list(_tokens(row, tokenizer, recipe.training.assistant_only_loss))
+        trained = [{t for t, m in zip(tokens, mask, strict=True) if m} for tokens, mask in sequences]
+        if not all(ends & tokens for tokens in trained):
+            no_end.append(number * step)
+        if not all(any(mask[: recipe.training.max_length]) for _, mask in sequences):
+            nothing_left.append(number * step)
     if no_end:
         # trl #5988 and #7230: the model then never learns to stop.
         yield Diagnostic(

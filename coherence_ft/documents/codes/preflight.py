@@ -258,4 +258,12 @@ CODES: tuple[Code, ...] = (
         "coherence-ft promote runs/clinical/checkpoint-40 --recipe recipes/general.yaml",
         "coherence-ft promote runs/clinical/checkpoint-40",
     ),
+    Code(
+        "CFT730",
+        "a tracker that cannot be used",
+        "The names under `report_to` are those of transformers, and each needs its package. Without it the "
+        "run would end after the model has been loaded.",
+        "training: {report_to: [wandb]}  # not installed",
+        "training: {report_to: [tensorboard]}  # pip install tensorboard",
+    ),
 )
