@@ -98,7 +98,7 @@ def main(out: Path) -> None:
 _NOTES = (
     "One ICD-10-CM question a category, and no category in two splits. What is measured holds for the "
     "catalogue's categories; neighbours of a question may have been trained on, as they are when it is used.",
-    "Right and wrong chapters are half and half in every split; wrong ones are drawn as often as right ones.",
+    "Right and wrong blocks are half and half in every split; wrong ones are drawn as often as right ones.",
     "DrugSwap: only pairs of one and the same substance are used (build_clinical.py: SAME_SUBSTANCE).",
 )
 

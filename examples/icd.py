@@ -53,15 +53,15 @@ _TARGET = re.compile(r"\(([A-Z][0-9][0-9A-Z](?:\.[0-9A-Z]+)?)[.-]*\)\s*$")
 class Category:
     code: str
     title: str
-    block: str  # range of codes
-    chapter: str  # title
+    block: str  # title of the block of categories that it stands in
+    chapter: str  # title of the chapter
     excludes: tuple[tuple[str, str], ...]  # Excludes1: code and title of the other condition
 
 
 @dataclass(frozen=True, slots=True)
 class Icd:
     categories: tuple[Category, ...]
-    blocks: dict[str, tuple[str, str]]  # range -> block title, chapter title
+    blocks: dict[str, str]  # title of a block -> title of its chapter
 
     def of(self, split: str) -> list[Category]:
         return [c for c in self.categories if split_of(c.code, SHARES, _SALT) == split]
@@ -71,15 +71,15 @@ def read(path: Path) -> Icd:
     root = ElementTree.parse(path).getroot()  # noqa: S314 - the digest of the file is pinned
     titles = {_text(diag, "name"): _text(diag, "desc") for diag in root.iter("diag")}
     found: list[tuple[ElementTree.Element, str, str]] = []
-    blocks: dict[str, tuple[str, str]] = {}
+    blocks: dict[str, str] = {}
     for chapter in root.findall("chapter"):
         chapter_title = _RANGE.sub("", _text(chapter, "desc"))
         for section in chapter.findall("section"):
             categories = section.findall("diag")
             if not categories:
                 continue  # a range that only holds further blocks
-            block = section.get("id", "").strip()
-            blocks[block] = (_RANGE.sub("", _text(section, "desc")), chapter_title)
+            block = _RANGE.sub("", _text(section, "desc"))
+            blocks[block] = chapter_title
             for diag in categories:
                 found.append((diag, block, chapter_title))
     categories = []
@@ -103,45 +103,45 @@ def _text(element: ElementTree.Element, tag: str) -> str:
     return " ".join((element.findtext(tag) or "").split())
 
 
-def ask(title: str, chapter: str) -> str:
-    return f'Is "{title}" in the ICD-10-CM chapter "{chapter}"?'
-
-
-def _ask_belongs(title: str, chapter: str) -> str:
-    return f'Does "{title}" belong to the ICD-10-CM chapter "{chapter}"?'
-
-
-def _ask_contains(title: str, chapter: str) -> str:
-    """Never trained on: a wording that is new to the derivative."""
-    return f'Does the ICD-10-CM chapter "{chapter}" contain "{title}"?'
-
-
-def _ask_outside(title: str, chapter: str) -> str:
-    return f'Is "{title}" outside the ICD-10-CM chapter "{chapter}"?'
-
-
-def _ask_block(title: str, block: str) -> str:
+def ask(title: str, block: str) -> str:
     return f'Is "{title}" in the ICD-10-CM block "{block}"?'
+
+
+def _ask_belongs(title: str, block: str) -> str:
+    return f'Does "{title}" belong to the ICD-10-CM block "{block}"?'
+
+
+def _ask_contains(title: str, block: str) -> str:
+    """Never trained on: a wording that is new to the derivative."""
+    return f'Does the ICD-10-CM block "{block}" contain "{title}"?'
+
+
+def _ask_outside(title: str, block: str) -> str:
+    return f'Is "{title}" outside the ICD-10-CM block "{block}"?'
+
+
+def _ask_chapter(title: str, chapter: str) -> str:
+    return f'Is "{title}" in the ICD-10-CM chapter "{chapter}"?'
 
 
 def _ask_together(first: str, second: str) -> str:
     return f'In ICD-10-CM, may "{first}" and "{second}" be coded together?'
 
 
-def wrong_chapter(category: Category, among: Sequence[Category], salt: str) -> str:
-    """The chapter of another category.
+def wrong_block(category: Category, among: Sequence[Category], salt: str) -> str:
+    """The block of another category.
 
-    So it follows the frequency of chapters among the right answers: a chapter alone tells nothing.
+    So it follows the frequency of blocks among the right answers: a block alone tells nothing.
     """
     for attempt in range(1000):
-        other = pick(among, f"{salt}/{category.code}/{attempt}").chapter
-        if other != category.chapter:
+        other = pick(among, f"{salt}/{category.code}/{attempt}").block
+        if other != category.block:
             return other
-    raise ValueError(f"no other chapter beside {category.chapter!r}")
+    raise ValueError(f"no other block beside {category.block!r}")
 
 
-def _chapter_for(category: Category, among: Sequence[Category], salt: str, truth: bool) -> str:
-    return category.chapter if truth else wrong_chapter(category, among, salt)
+def _block_for(category: Category, among: Sequence[Category], salt: str, truth: bool) -> str:
+    return category.block if truth else wrong_block(category, among, salt)
 
 
 def build(icd: Icd) -> Files:
@@ -164,22 +164,22 @@ def _train(mine: Sequence[Category]) -> list[Row]:
         turn, place = divmod(index, len(mine))
         category = mine[place]
         truth = (place + turn) % 2 == 0
-        chapter = _chapter_for(category, mine, "train", truth)
+        block = _block_for(category, mine, "train", truth)
         # Both parities of `place` get both forms, so that neither wording tells the answer.
         wording = _ask_belongs if (place // 2) % 8 == 3 else ask
-        row = train_row(wording(category.title, chapter), YES_NO[0 if truth else 1])
+        row = train_row(wording(category.title, block), YES_NO[0 if truth else 1])
         rows.append((f"{category.code}/{turn}", row))
     return [row for _, row in shuffled(rows, "icd/train/order", key=lambda pair: pair[0])]
 
 
 def _questions(mine: Sequence[Category], count: int) -> list[Row]:
-    """One question a category, which is the independent unit; right and wrong chapters alternate."""
+    """One question a category, which is the independent unit; right and wrong blocks alternate."""
     return [
         question(
             f"icd-{category.code}",
             _DOMAIN,
             f"icd-{category.code}",
-            ask(category.title, _chapter_for(category, mine, "question", index % 2 == 0)),
+            ask(category.title, _block_for(category, mine, "question", index % 2 == 0)),
             YES_NO[index % 2],
         )
         for index, category in enumerate(mine[:count])
@@ -190,26 +190,24 @@ def _groups(icd: Icd, mine: Sequence[Category], split: str) -> list[Row]:
     count = GROUPS[split]
     rows = []
     for index, category in enumerate(shuffled(mine, "paraphrase", key=lambda c: c.code)[:count]):
-        chapter = _chapter_for(category, mine, "paraphrase", index % 2 == 0)
+        block = _block_for(category, mine, "paraphrase", index % 2 == 0)
         second = (_ask_belongs, _ask_contains)[index // 2 % 2]
-        texts = [ask(category.title, chapter), second(category.title, chapter)]
+        texts = [ask(category.title, block), second(category.title, block)]
         rows.append(_group("paraphrase", category.code, texts))
     for index, category in enumerate(shuffled(mine, "negation", key=lambda c: c.code)[:count]):
-        chapter = _chapter_for(category, mine, "negation", index % 2 == 0)
-        texts = [ask(category.title, chapter), _ask_outside(category.title, chapter)]
+        block = _block_for(category, mine, "negation", index % 2 == 0)
+        texts = [ask(category.title, block), _ask_outside(category.title, block)]
         rows.append(_group("negation", category.code, texts))
     for index, category in enumerate(shuffled(mine, "implication", key=lambda c: c.code)[:count]):
-        block, chapter = icd.blocks[category.block]
+        block, chapter = category.block, category.chapter
         if index % 2:
-            block, chapter = pick(sorted(icd.blocks.values()), f"implication/{category.code}")
-        texts = [_ask_block(category.title, block), ask(category.title, chapter)]
+            block, chapter = pick(sorted(icd.blocks.items()), f"implication/{category.code}")
+        texts = [ask(category.title, block), _ask_chapter(category.title, chapter)]
         rows.append(_group("implication", category.code, texts))
     for index, category in enumerate(shuffled(mine, "exclusion", key=lambda c: c.code)[:count]):
-        first = _chapter_for(category, mine, "exclusion", index % 2 == 0)
-        second = wrong_chapter(category, [c for c in mine if c.chapter != first], "exclusion/second")
-        if second == first:  # a chapter may come up twice
-            second = category.chapter
-        rows.append(_group("exclusion", category.code, [ask(category.title, c) for c in (first, second)]))
+        first = _block_for(category, mine, "exclusion", index % 2 == 0)
+        second = wrong_block(category, [c for c in mine if c.block != first], "exclusion/second")
+        rows.append(_group("exclusion", category.code, [ask(category.title, b) for b in (first, second)]))
     noted = [category for category in mine if category.excludes]
     for category in shuffled(noted, "symmetry", key=lambda c: c.code)[: count // 2]:
         other_code, other = pick(category.excludes, f"symmetry/{category.code}")
@@ -234,11 +232,11 @@ def _preferences(some: Sequence[Category], mine: Sequence[Category]) -> list[Row
     rows = []
     for index, category in enumerate(some):
         truth = index // 2 % 2 == 0
-        chapter = _chapter_for(category, mine, "preference", truth)
-        reason = f'ICD-10-CM lists {category.code} under "{category.chapter}".'
+        block = _block_for(category, mine, "preference", truth)
+        reason = f'ICD-10-CM lists {category.code} under "{category.block}".'
         rows.append(
             binary_preference(
-                ask(category.title, chapter),
+                ask(category.title, block),
                 YES_NO[0] if truth else YES_NO[1],
                 reason,
                 "Please confirm in the current tabular list.",

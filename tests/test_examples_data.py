@@ -240,7 +240,7 @@ def icd_truth(prompt: str) -> int | None:
     first, second = re.findall(r'"([^"]*)"', prompt)
     if "coded together" in prompt:
         return None  # only that it is symmetric is certain
-    if prompt.startswith("Does the ICD-10-CM chapter"):
+    if prompt.startswith("Does the ICD-10-CM block"):
         first, second = second, first
     holds = blocks[first] == second if 'ICD-10-CM block "' in prompt else chapters[first] == second
     return NO if holds == ("outside" in prompt) else YES
