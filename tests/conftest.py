@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-
-# Before torch is imported anywhere: threads that spin while they wait make a busy machine many times slower.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+# Before torch is imported anywhere. Libraries read once what it sets: waiting threads sleep, nothing calls home.
+import coherence_ft.cli.main  # noqa: F401
 
 if TYPE_CHECKING:
     from workshop import Workshop

@@ -14,7 +14,7 @@ from peft import LoraConfig
 from tiny import tiny_model, tiny_tokenizer
 from transformers import TrainerCallback
 from trl import SFTConfig, SFTTrainer
-from workshop import DPO, STEPS, Workshop, coherence_ft, history, statement, weights
+from workshop import DPO, QUESTIONS, STEPS, Workshop, coherence_ft, history, statement, weights
 
 import coherence_ft.training.callback as callback_module
 from coherence_ft import CoherenceCallback, verify
@@ -25,6 +25,7 @@ from coherence_ft.training.data import read_training_data
 from coherence_ft.training.run import build, prepare
 
 LAST = f"checkpoint-{STEPS}"
+PROBES = QUESTIONS["calibration"] + 12
 
 
 def trained(workshop: Workshop, name: str, *, attached: bool, **changes: Any) -> tuple[Path, list[Any]]:
@@ -94,7 +95,7 @@ def test_probing_puts_everything_back(workshop: Workshop) -> None:
     weights_before = {name: p.clone() for name, p in model.state_dict().items()}
     probes = read_probe_set(workshop.probes("calibration"))
     seen = callback_module.probe(model, tokenizer, probes, model_digest="m", split="calibration")
-    assert len(seen.answers) == 30
+    assert len(seen.answers) == QUESTIONS["calibration"]
     assert random_numbers() == expected
     assert {name: module.training for name, module in model.named_modules()} == modes
     assert model.config.use_cache is False
@@ -236,9 +237,7 @@ def test_estimates_can_choose_the_best_checkpoint(workshop: Workshop, tmp_path: 
     assert trainer.state.best_metric == scores[best]
 
 
-def test_a_callback_used_twice_probes_the_second_model_too(
-    workshop: Workshop, tmp_path: Path
-) -> None:
+def test_a_callback_used_twice_probes_the_second_model_too(workshop: Workshop, tmp_path: Path) -> None:
     loops = loops_for(workshop)
     for name in ("one", "two"):
         trainer = script(workshop, tmp_path / name, [])
@@ -260,9 +259,9 @@ def test_the_budget_bounds_a_pass_and_the_manifest_says_what_was_left_out(
     loops.attach(trainer)
     trainer.train()
     manifest = verify(tmp_path / "run" / "checkpoint-4", workshop.tenant)
-    assert manifest.assessment.skipped == 42
+    assert manifest.assessment.skipped == PROBES
     assert not manifest.assessment.passed
-    assert {e["coherence/skipped"] for e in loops.history} == {42.0}
+    assert {e["coherence/skipped"] for e in loops.history} == {float(PROBES)}
 
 
 def test_estimates_of_the_base_stand_beside_those_of_the_run(workshop: Workshop, tmp_path: Path) -> None:

@@ -24,6 +24,9 @@ from coherence_ft.authority.keys import generate
 STEPS = 6
 """Steps of a run; a checkpoint every second one."""
 
+QUESTIONS = {"calibration": 40, "certification": 60, "test": 40}
+"""Questions by split; beside them each has nine groups and three conversations."""
+
 _WORDS = ("amber", "basalt", "cedar", "dune", "ember", "fjord", "grove", "heath", "islet", "jetty")
 _OPTIONS = ["yes", "no"]
 
@@ -77,7 +80,7 @@ def make_workshop(root: Path) -> Workshop:
     _write(root / "pairs.jsonl", (_pair(n) for n in range(24)))
     _write(root / "messages.jsonl", (_messages(n) for n in range(24)))
     _write(root / "preferences.jsonl", (_preference(n) for n in range(24)))
-    for split, questions in (("calibration", 30), ("certification", 40), ("test", 12)):
+    for split, questions in QUESTIONS.items():
         _write(root / f"{split}.jsonl", probe_rows(split, questions))
     return Workshop(root)
 
@@ -94,6 +97,28 @@ def write_constraints(root: Path, **bounds: float) -> None:
         "constraints": rows,
     }
     (root / "constraints.yaml").write_text(json.dumps(document, indent=1))
+
+
+def make_waiver(root: Path, constraint: str, bound: float) -> None:
+    """Let a constraint be waived to `bound`, far into the future."""
+    path = root / "constraints.yaml"
+    document = json.loads(path.read_text())
+    (row,) = (row for row in document["constraints"] if row["id"] == constraint)
+    row["waiver_floor"] = bound
+    path.write_text(json.dumps(document, indent=1))
+    tenant = json.loads((root / "tenant.yaml").read_text())
+    tenant["waivers"] = [
+        {
+            "constraint": constraint,
+            "domain": "clinical",
+            "bound": bound,
+            "requested_by": "risk",
+            "approved_by": "board",
+            "reason": "A test needs it.",
+            "expires": "2099-12-31",
+        }
+    ]
+    (root / "tenant.yaml").write_text(json.dumps(tenant, indent=1))
 
 
 def probe_rows(split: str, questions: int) -> Iterator[dict[str, Any]]:

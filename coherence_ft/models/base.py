@@ -391,6 +391,9 @@ def put_adapter(model: PreTrainedModel, folder: Path, *, trainable: bool = False
         raise refusal(
             "CFT516", f"the adapter does not fit: {first_line(error)}", path=folder, help=hint
         ) from error
+    # A name that is no folder here makes PEFT ask the hub for it, now and at every save.
+    for config in adapted.peft_config.values():
+        config.base_model_name_or_path = model.name_or_path
     placed = {name: tuple(tensor.shape) for name, tensor in get_peft_model_state_dict(adapted).items()}
     if placed != saved:
         differing = sorted(

@@ -76,14 +76,10 @@ def lora_config(recipe: Recipe) -> LoraConfig | None:
     a = recipe.adapter
     if a is None:
         return None
-    everything = a.target_modules == ("all-linear",)
     return LoraConfig(
         r=a.rank,
         lora_alpha=a.alpha,
         lora_dropout=a.dropout,
-        target_modules=a.target_modules[0] if everything else list(a.target_modules),
-        # `all-linear` on a mixture of experts would adapt the router (Mixtral: `gate`), which invalidates
-        # every per-route baseline.
-        exclude_modules=r".*\.(gate|router)$" if everything and not a.adapt_router else None,
+        target_modules=a.target_modules[0] if a.target_modules == ("all-linear",) else list(a.target_modules),
         task_type="CAUSAL_LM",
     )
