@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
-# Before torch is imported anywhere. Libraries read once what it sets: waiting threads sleep, nothing calls home.
+# Before torch is imported anywhere. Libraries read once what it sets: threads sleep, nothing calls home.
 import coherence_ft.cli.main  # noqa: F401
 
 if TYPE_CHECKING:
