@@ -94,6 +94,38 @@ def test_cft702_assistant_loss_without_markers(workshop: Workshop) -> None:
     assert codes(with_template(workshop, "no-markers", NO_MARKERS, **MESSAGES)) == []
 
 
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ raise_exception('never') }}",
+        "{% for m in messages %}{{ m.content",
+        "{{ messages[7].content + 1 }}",
+    ],
+    ids=["refuses", "no-template", "fails"],
+)
+def test_cft512_a_template_that_cannot_write_rows_or_probes(workshop: Workshop, template: str) -> None:
+    diagnostics = found(with_template(workshop, "cft512", template))
+    assert {d.code for d in diagnostics} == {"CFT512"}
+    assert len(diagnostics) == 4  # the rows, and each of three splits
+
+
+def test_cft512_a_probe_that_the_template_refuses_is_known_before_training(own_workshop: Workshop) -> None:
+    """Not hours later, when the certification split is first looked at."""
+    template = "{% if messages[0].role == 'system' %}{{ raise_exception('no system turn') }}{% endif %}"
+    path = own_workshop.probes("certification")
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows[3]["messages"].insert(0, {"role": "system", "content": "Be brief."})
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (diagnostic,) = found(with_template(own_workshop, "no-system", template + CHAT_TEMPLATE))
+    assert (diagnostic.code, diagnostic.path) == ("CFT512", str(path))
+    assert "no system turn" in diagnostic.message
+
+
+def test_cft512_a_base_without_a_template(own_workshop: Workshop) -> None:
+    (own_workshop.base / "chat_template.jinja").unlink()
+    assert "CFT512" in codes(own_workshop.recipe("bare"))
+
+
 def test_cft703_truncation_leaves_nothing(workshop: Workshop) -> None:
     for name, changes in (("pairs", {}), ("preferences", DPO)):
         training = {**changes.get("training", {}), "max_length": 16}

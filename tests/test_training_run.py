@@ -172,6 +172,19 @@ def test_quantized_base(workshop: Workshop, name: str) -> None:
     assert loaded.answer("Is amber under cedar?").confidence is not None
 
 
+def test_preferences_on_a_quantized_derivative_start_from_their_reference(workshop: Workshop) -> None:
+    changes = {"quantization": QUANTIZED["nf4"], "training": {"precision": "bfloat16", "max_steps": 2}}
+    parent = workshop.recipe("quantized-parent", **changes)
+    assert coherence_ft("train", parent) == 0
+    base = {"model": f"derivative:{workshop.run('quantized-parent') / 'checkpoint-2'}"}
+    training = {**DPO["training"], **changes["training"]}
+    child = workshop.recipe("quantized-child", **{**DPO, **changes, "base": base, "training": training})
+    assert coherence_ft("train", child) == 0
+    state = trainer_state(workshop.run("quantized-child") / "checkpoint-2")
+    first = next(e for e in state["log_history"] if "loss" in e)
+    assert first["loss"] == pytest.approx(0.6931, abs=1e-4)  # log 2: they answer alike
+
+
 def test_conversations_with_loss_on_the_assistant_only(workshop: Workshop) -> None:
     rows = {"data": {"train": "messages.jsonl"}}
     masked = trained(workshop, "assistant", **rows, training={"assistant_only_loss": True})

@@ -27,10 +27,16 @@ def dpo_trainer(
     derivative a frozen copy of its adapter, which TRL keeps under the name `ref`.
     """
     score_trained_positions_only()
-    return DPOTrainer(
+    trainer = DPOTrainer(
         model=model,
         args=DPOConfig(**training_arguments(recipe), beta=recipe.training.beta),
         train_dataset=rows,
         processing_class=tokenizer,
         peft_config=None if hasattr(model, "peft_config") else lora_config(recipe),
     )
+    # TRL makes the adapter of a quantized base bfloat16 and leaves its copy float32, which answers otherwise.
+    parameters = dict(trainer.model.named_parameters())
+    for name, parameter in parameters.items():
+        if ".ref." in name:
+            parameter.data = parameter.data.to(parameters[name.replace(".ref.", ".default.")].dtype)
+    return trainer

@@ -6,15 +6,17 @@ tokenizer, data or weights run for any recipe (`train --dry-run`); the others as
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
-from coherence_ft.documents.diagnostics import CoherenceError, Diagnostic
-from coherence_ft.documents.probe_set import ProbeSet
+from coherence_ft.documents.diagnostics import CoherenceError, Diagnostic, refusal
+from coherence_ft.documents.probe_set import Conversation, Member, ProbeSet, Question
 from coherence_ft.documents.recipe import Recipe
 from coherence_ft.evidence.estimate import decimal
 from coherence_ft.models.architecture import declared_config, expert_count, refuse_unquantized_experts
+from coherence_ft.models.chat import render
 from coherence_ft.models.errors import first_line
 from coherence_ft.models.memory import adapter_size, on_meta
 from coherence_ft.serving.derivative import VerifiedDerivative
@@ -64,7 +66,26 @@ def preflight_tokens(
                 "or use prompt/completion rows",
             )
         ]
-    return list(_trained_tokens(recipe, data, tokenizer))
+    try:
+        return list(_trained_tokens(recipe, data, tokenizer))
+    except CoherenceError as error:
+        return list(error.diagnostics)
+
+
+def preflight_prompts(
+    probe_sets: Mapping[str, ProbeSet], tokenizer: PreTrainedTokenizerBase
+) -> list[Diagnostic]:
+    """Every probe must be one that the chat template can write: the first that is not, of each split."""
+    findings: list[Diagnostic] = []
+    for probes in probe_sets.values():
+        prompts: list[Question | Member | Conversation] = [*probes.questions, *probes.conversations]
+        prompts += (member for group in probes.groups for member in group.members)
+        try:
+            for prompt in prompts:
+                render(tokenizer, prompt.messages)
+        except CoherenceError as error:
+            findings += (replace(d, path=str(probes.path)) for d in error.diagnostics)
+    return findings
 
 
 def _router(recipe: Recipe) -> Iterator[Diagnostic]:
@@ -251,20 +272,32 @@ def _tokens(
 ) -> Iterator[tuple[list[int], list[int]]]:
     """(token ids, trained mask) of each sequence that TRL makes of a row."""
     if "messages" in row:
-        encoded = tokenizer.apply_chat_template(
-            row["messages"], return_dict=True, return_assistant_tokens_mask=assistant_only
-        )
+        encoded = _apply(tokenizer, row["messages"], return_assistant_tokens_mask=assistant_only)
         ids = encoded["input_ids"]
         yield ids, encoded["assistant_masks"] if assistant_only else [1] * len(ids)
         return
     for completion in (row[key] for key in ("completion", "chosen", "rejected") if key in row):
-        if isinstance(row["prompt"], str):
-            prompt = tokenizer(row["prompt"])["input_ids"]
-            ids = tokenizer(row["prompt"] + completion)["input_ids"] + [tokenizer.eos_token_id]
-        else:
-            prompt = tokenizer.apply_chat_template(row["prompt"], add_generation_prompt=True)["input_ids"]
-            ids = tokenizer.apply_chat_template([*row["prompt"], *completion])["input_ids"]
+        prompt = _apply(tokenizer, row["prompt"], add_generation_prompt=True)["input_ids"]
+        ids = _apply(tokenizer, [*row["prompt"], *completion])["input_ids"]
         yield ids, [0] * len(prompt) + [1] * (len(ids) - len(prompt))
+
+
+def _apply(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, str]], **options: bool
+) -> Mapping[str, Any]:
+    from jinja2 import TemplateError
+
+    try:
+        encoded: Mapping[str, Any] = tokenizer.apply_chat_template(messages, return_dict=True, **options)
+    except (TemplateError, TypeError, ValueError) as error:
+        raise refusal(
+            "CFT512",
+            f"the chat template cannot write a training row: {first_line(error)}",
+            path=tokenizer.name_or_path,
+            found=" ".join(message["role"] for message in messages),
+            help="name the template that the base was tuned with as base.chat_template in the recipe",
+        ) from error
+    return encoded
 
 
 def _end_tokens(tokenizer: PreTrainedTokenizerBase) -> set[int]:

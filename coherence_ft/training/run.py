@@ -27,6 +27,7 @@ from coherence_ft.training.data import TrainingData, read_training_data
 from coherence_ft.training.preflight import (
     other_template,
     preflight_data,
+    preflight_prompts,
     preflight_recipe,
     preflight_tokens,
     unlike_parent,
@@ -83,6 +84,7 @@ def prepare(recipe: Recipe) -> PreparedRun:
     origin = find_origin(recipe)
     findings += preflight_recipe(recipe, load_config(origin.base))
     findings += preflight_tokens(recipe, data, origin.tokenizer)
+    findings += preflight_prompts(probe_sets, origin.tokenizer)
     if origin.parent is not None:
         theirs = origin.parent.manifest.predicate["chatTemplateDigest"]
         findings += other_template(recipe, template_digest(origin.tokenizer), theirs)
