@@ -35,6 +35,7 @@ def command(model: str, constraints: Path | None, recipe: Path | None, split: st
     MODEL is a derivative or checkpoint of ours (it must verify), `base` for the base model of --recipe, or
     any other base: a folder, a GGUF file, a hub id as ID@REVISION.
     """
+    quiet_libraries()
     from coherence_ft.cli.verdicts import console, verdict_table, watching
     from coherence_ft.documents.recipe import read_recipe
     from coherence_ft.training.evaluate import evaluate
@@ -44,7 +45,6 @@ def command(model: str, constraints: Path | None, recipe: Path | None, split: st
         raise click.UsageError("a base model needs --recipe, which names the probes")
     read = read_recipe(recipe) if recipe else recipe_of(Path(model))
     held_to = _constraints(constraints, read)
-    quiet_libraries()
     with watching() as watch:
         assessment = evaluate(model, read, held_to, split, watch)
     console().print(verdict_table(held_to, assessment))

@@ -20,6 +20,7 @@ def command(checkpoint: Path, recipe: Path | None, output: Path | None) -> None:
 
     Exits with 1, and writes nothing, when one neither passes nor is waived.
     """
+    quiet_libraries()
     from coherence_ft.cli.verdicts import console, verdict_table, watching
     from coherence_ft.documents.recipe import read_recipe
     from coherence_ft.training.promote import certify, promote, recipe_of, refuse_taken
@@ -27,7 +28,6 @@ def command(checkpoint: Path, recipe: Path | None, output: Path | None) -> None:
     target = output or checkpoint.parent / "derivative"
     refuse_taken(target)
     read = read_recipe(recipe) if recipe else recipe_of(checkpoint)
-    quiet_libraries()
     with watching() as watch:
         certification = certify(checkpoint, read, watch)
     measured = certification.measured
