@@ -143,6 +143,18 @@ def test_every_look_is_counted_and_signed(own_run: Workshop, capsys: pytest.Capt
     assert {json.loads(line)["probeSet"] for line in lines} == {file_digest(own_run.probes("certification"))}
 
 
+def test_a_look_that_cannot_be_written_down_is_not_taken(
+    own_run: Workshop, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (own_run.run() / "certification-looks.jsonl").mkdir()
+
+    def measured(*arguments: Any) -> None:
+        raise AssertionError("measured")
+
+    monkeypatch.setattr(promote_module, "measure_derivative", measured)
+    refused(capsys, "CFT731", "promote", own_run.run() / LAST)
+
+
 @pytest.mark.parametrize("where", ["copy_for_serving", "seal", "verify"])
 def test_a_crash_in_the_middle_leaves_no_derivative(
     own_run: Workshop, monkeypatch: pytest.MonkeyPatch, where: str

@@ -294,6 +294,14 @@ def test_only_broken_checkpoints_leave_nothing_to_resume(workshop: Workshop) -> 
     assert (run / "unsigned-checkpoint-2").is_dir()
 
 
+def test_an_output_that_cannot_be_written_is_known_before_training(workshop: Workshop) -> None:
+    workshop.run("taken").parent.mkdir(exist_ok=True)
+    workshop.run("taken").write_text("a file of that name")
+    assert_refused("CFT731", "train", workshop.recipe("taken"))
+    below = workshop.recipe("below", output="runs/taken/below")
+    assert_refused("CFT731", "train", below, match="Not a directory")
+
+
 def test_a_run_is_never_started_over_another(workshop: Workshop, sft_run: Path) -> None:
     before = {p: file_digest(p) for p in sft_run.rglob("*") if p.is_file()}
     assert_refused("CFT712", "train", workshop.root / "sft.yaml", match="3 checkpoints")

@@ -27,7 +27,7 @@ from coherence_ft.serving.derivative import VerifiedDerivative, verify_derivativ
 from coherence_ft.training.checkpoint import Provenance, copy_for_serving, name_base, seal
 from coherence_ft.training.measure import Measured, Watch, measure_derivative
 from coherence_ft.training.provenance import signer
-from coherence_ft.training.run import RUN_FILE, probe_paths
+from coherence_ft.training.run import RUN_FILE, probe_paths, unwritable
 
 _LOOKS_FILE = "certification-looks.jsonl"
 
@@ -171,11 +171,14 @@ def _count_look(output: Path, checkpoint: Path, probes: ProbeSet) -> int:
     """Write the look down, then return its number: a look that was interrupted has been taken too."""
     path = output / _LOOKS_FILE
     entry = {"probeSet": probes.digest, "checkpoint": checkpoint.name, "at": datetime.now(UTC).isoformat()}
-    output.mkdir(parents=True, exist_ok=True)
-    with path.open("a+", encoding="utf-8") as file:
-        file.seek(0)
-        earlier = sum(probes.digest in line for line in file)
-        file.write(json.dumps(entry) + "\n")
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        with path.open("a+", encoding="utf-8", errors="replace") as file:
+            file.seek(0)
+            earlier = sum(probes.digest in line for line in file)
+            file.write(json.dumps(entry) + "\n")
+    except OSError as error:
+        raise unwritable(output, error) from error
     return earlier + 1
 
 

@@ -120,7 +120,6 @@ def train(run: PreparedRun, *, overrides: tuple[str, ...] = (), resume: Path | N
             found=f"{len(held)} checkpoints, the last {held[-1].name}",
             help="continue it with --resume, or choose another folder: --set output=PATH",
         )
-    recipe.output.mkdir(parents=True, exist_ok=True)
     _record(recipe, overrides)
     trainer, callback = build(run)
     callback.attach(trainer)
@@ -261,5 +260,19 @@ def _record(recipe: Recipe, overrides: tuple[str, ...]) -> None:
     path = str(Path(recipe.path).resolve())
     record = {"recipe": path, "overrides": list(overrides), "directory": os.getcwd()}
     partial = recipe.output / f"{RUN_FILE}.partial"  # a full disk must not take the record that is there
-    partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    partial.replace(recipe.output / RUN_FILE)
+    try:
+        recipe.output.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        partial.replace(recipe.output / RUN_FILE)
+    except OSError as error:
+        raise unwritable(recipe.output, error) from error
+
+
+def unwritable(output: Path, error: OSError) -> CoherenceError:
+    return refusal(
+        "CFT731",
+        "the output folder cannot be written",
+        path=output,
+        found=error.strerror or str(error),
+        help="make room, mend the permissions, or choose another folder: --set output=PATH",
+    )

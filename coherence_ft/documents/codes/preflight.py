@@ -266,4 +266,12 @@ CODES: tuple[Code, ...] = (
         "training: {report_to: [wandb]}  # not installed",
         "training: {report_to: [tensorboard]}  # pip install tensorboard",
     ),
+    Code(
+        "CFT731",
+        "the output folder cannot be written",
+        "A run keeps its record and its checkpoints there, and a look at the certification split is written "
+        "down before it is taken. It is better known before training than at the first save.",
+        "output: /usr/share/runs  # as a user who may not write there",
+        "output: ../runs/clinical",
+    ),
 )
