@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from coherence_ft.documents.canonical import decimal
 from coherence_ft.documents.constraint_set import Constraint, Direction, Enforcement, Level, Origin
 from coherence_ft.documents.diagnostics import Diagnostic
 from coherence_ft.documents.schemas import either, suggestion
 from coherence_ft.documents.tenant import Authority, Power, Tenant
-from coherence_ft.evidence.estimate import decimal
 
 ADOPTER = "adopter"
 """The owner written in a set that others adopt: stands for the authority of the adopting layer."""

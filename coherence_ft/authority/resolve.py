@@ -22,7 +22,7 @@ from typing import Any
 
 from coherence_ft.authority import waivers
 from coherence_ft.authority.layers import MERGED, Statement, conflicts, powers, statements, strictness
-from coherence_ft.documents.canonical import canonical_digest
+from coherence_ft.documents.canonical import canonical_digest, decimal
 from coherence_ft.documents.constraint_set import (
     Constraint,
     Direction,
@@ -33,7 +33,6 @@ from coherence_ft.documents.constraint_set import (
 from coherence_ft.documents.diagnostics import CoherenceError, Diagnostic, Severity
 from coherence_ft.documents.schemas import either, suggestion
 from coherence_ft.documents.tenant import Tenant, Waiver
-from coherence_ft.evidence.estimate import decimal
 
 _NOWHERE = Origin("", 0, 0)
 

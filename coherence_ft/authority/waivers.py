@@ -12,10 +12,10 @@ from collections.abc import Iterable
 from datetime import date
 from typing import Any
 
+from coherence_ft.documents.canonical import decimal
 from coherence_ft.documents.constraint_set import Constraint, Origin
 from coherence_ft.documents.diagnostics import Diagnostic, Severity
 from coherence_ft.documents.tenant import Power, Tenant, Waiver
-from coherence_ft.evidence.estimate import decimal
 
 
 def expired(waiver: Waiver, today: date) -> bool:

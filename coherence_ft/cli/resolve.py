@@ -12,10 +12,10 @@ import click
 from coherence_ft.authority.resolve import ResolvedConstraint, ResolvedConstraints, resolve
 from coherence_ft.authority.trust import find_tenant
 from coherence_ft.cli.printing import print_diagnostics
+from coherence_ft.documents.canonical import decimal
 from coherence_ft.documents.constraint_set import Origin
 from coherence_ft.documents.recipe import read_recipe_and_tenant
 from coherence_ft.documents.tenant import read_tenant
-from coherence_ft.evidence.estimate import decimal
 
 
 @click.command(name="resolve")

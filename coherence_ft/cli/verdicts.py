@@ -12,9 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from coherence_ft.authority.resolve import ResolvedConstraints
+from coherence_ft.documents.canonical import decimal
 from coherence_ft.documents.constraint_set import Constraint, Direction, Enforcement
 from coherence_ft.evidence.assessment import Assessment, ConstraintResult, Verdict
-from coherence_ft.evidence.estimate import Estimate, decimal
+from coherence_ft.evidence.estimate import Estimate
 
 if TYPE_CHECKING:
     from coherence_ft.training.measure import Watch

@@ -28,3 +28,11 @@ def file_digest(path: Path) -> str:
     """sha256 (hex) of a file's bytes, read in chunks."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def decimal(number: float) -> str:
+    """The shortest decimal string that reads back as the same float: `0.05`, never `5e-02`."""
+    text = repr(float(number))
+    if "e" in text or "E" in text:
+        text = f"{number:.12f}".rstrip("0")
+    return text.removesuffix(".0") if text.endswith(".0") else text.rstrip(".") or "0"

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from scipy.special import expit, logit
 
+from coherence_ft.documents.canonical import decimal
 from coherence_ft.documents.diagnostics import CoherenceError, refusal
-from coherence_ft.evidence.estimate import decimal
 from coherence_ft.evidence.intervals import Array
 
 # Gaussian priors, as standard deviations on the logit scale. With no data the calibrator is the identity;

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from coherence_ft.documents.canonical import decimal
 from coherence_ft.documents.diagnostics import refusal
 
 _DIGITS = 6
@@ -69,11 +70,3 @@ class Estimate:
             float(data["confidence"]),
             str(data["method"]),
         )
-
-
-def decimal(number: float) -> str:
-    """The shortest decimal string that reads back as the same float: `0.05`, never `5e-02`."""
-    text = repr(float(number))
-    if "e" in text or "E" in text:
-        text = f"{number:.12f}".rstrip("0")
-    return text.removesuffix(".0") if text.endswith(".0") else text.rstrip(".") or "0"

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from datetime import date
 
+from coherence_ft.documents.canonical import decimal
 from coherence_ft.documents.constraint_set import Constraint, Direction
 from coherence_ft.documents.tenant import Waiver
 from coherence_ft.evidence.assessment import Verdict
-from coherence_ft.evidence.estimate import Estimate, decimal
+from coherence_ft.evidence.estimate import Estimate
 
 _UNITS = {
     "accuracy": "questions",

@@ -13,9 +13,8 @@ from enum import StrEnum
 from typing import Any
 
 from coherence_ft.authority.resolve import ResolvedConstraints
-from coherence_ft.documents.canonical import canonical_digest
+from coherence_ft.documents.canonical import canonical_digest, decimal
 from coherence_ft.evidence.assessment import Assessment, ConstraintResult, Verdict
-from coherence_ft.evidence.estimate import decimal
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://coherence-ft.dev/manifest/v1"

@@ -11,10 +11,10 @@ from dataclasses import replace
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
+from coherence_ft.documents.canonical import decimal
 from coherence_ft.documents.diagnostics import CoherenceError, Diagnostic, refusal
 from coherence_ft.documents.probe_set import Conversation, Member, ProbeSet, Question
 from coherence_ft.documents.recipe import Recipe
-from coherence_ft.evidence.estimate import decimal
 from coherence_ft.models.architecture import declared_config, expert_count, refuse_unquantized_experts
 from coherence_ft.models.chat import render
 from coherence_ft.models.errors import first_line
