@@ -9,13 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coherence_ft.authority.waivers import choose, from_json, in_force, problems, to_json
+from coherence_ft.authority.waivers import choose, from_json, problems, to_json
 from coherence_ft.documents.constraint_set import Constraint, Direction, Enforcement, Level, Origin
 from coherence_ft.documents.diagnostics import Severity
 from coherence_ft.documents.tenant import Authority, Power, Tenant, Waiver
 
 HERE = Origin("tenant.yaml", 20, 5)
 TODAY = date(2026, 6, 1)
+
+
+def in_force(waiver: Waiver, tenant: Tenant, constraint: Constraint, today: date) -> bool:
+    return waiver.constraint == constraint.id and not problems(waiver, tenant, constraint, today)
 
 
 def authority(id: str, level: Level, *powers: Power) -> Authority:

@@ -126,11 +126,6 @@ def problems(waiver: Waiver, tenant: Tenant, constraint: Constraint | None, toda
     return found
 
 
-def in_force(waiver: Waiver, tenant: Tenant, constraint: Constraint, today: date) -> bool:
-    """Whether the waiver relaxes this resolved constraint today. The caller has matched id and domain."""
-    return waiver.constraint == constraint.id and not problems(waiver, tenant, constraint, today)
-
-
 def choose(waivers: Iterable[Waiver], constraint: Constraint) -> Waiver | None:
     """The one that holds among several in force: the strictest bound, then the latest expiry."""
     return min(
