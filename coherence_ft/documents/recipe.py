@@ -16,6 +16,7 @@ from coherence_ft.documents.constraint_set import Constraint, parse_constraints
 from coherence_ft.documents.diagnostics import CoherenceError, refusal
 from coherence_ft.documents.reader import Document, JsonPath, dotted, parse_yaml, read_yaml
 from coherence_ft.documents.recipe_rules import (
+    DERIVATIVE,
     base_kind,
     wrong_base,
     wrong_combinations,
@@ -220,7 +221,7 @@ def _recipe(document: Document, constraints: tuple[Constraint, ...]) -> Recipe:
     if kind == "path":
         base["model"] = str(document.file(("base", "model")))
     elif kind == "derivative":
-        named = base["model"].removeprefix("derivative:")
+        named = base["model"].removeprefix(DERIVATIVE)
         base["model"] = f"derivative:{document.file(('base', 'model'), named)}"
     if "chat_template" in base:
         base["chat_template"] = document.file(("base", "chat_template"))

@@ -19,11 +19,15 @@ _HUB_DATA = re.compile(r"hub:[\w.-]+(/[\w.-]+)?@[0-9a-f]{40}#[\w.:\[\]%-]+")
 _DPO_ONLY, _SFT_ONLY = ("beta",), ("packing", "assistant_only_loss")
 
 
+DERIVATIVE = "derivative:"
+"""How `base.model` begins where a derivative of ours is trained further."""
+
+
 def base_kind(model: str) -> Literal["hub", "path", "package", "derivative"]:
     """What the text of `base.model` names. A path starts with `./`, `../`, `~` or `/`, or ends in `.gguf`."""
     if model.startswith("package:"):
         return "package"
-    if model.startswith("derivative:"):
+    if model.startswith(DERIVATIVE):
         return "derivative"
     if model.startswith(("./", "../", "~", "/")) or model in (".", "..") or model.endswith(".gguf"):
         return "path"

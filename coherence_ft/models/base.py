@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from coherence_ft.documents.canonical import canonical_digest, file_digest
 from coherence_ft.documents.diagnostics import CoherenceError, refusal
 from coherence_ft.documents.recipe import BaseModel, Quantization
+from coherence_ft.documents.recipe_rules import DERIVATIVE
 from coherence_ft.models import architecture, gguf, hub
 from coherence_ft.models.errors import first_line
 from coherence_ft.models.packages import SCHEME as PACKAGE
@@ -25,8 +26,6 @@ from coherence_ft.models.progress import working
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
-
-DERIVATIVE = "derivative:"
 
 Precision = Literal["bfloat16", "float32"]
 
@@ -49,11 +48,6 @@ class LocatedBase:
     license: str | None = None
     chat_template: str | None = None
     architecture: dict[str, Any] | None = None
-
-    @property
-    def tokenizer(self) -> Path:
-        """Where the tokenizer is read from: the same folder or GGUF file."""
-        return self.path
 
 
 def locate(base: BaseModel) -> LocatedBase:

@@ -132,9 +132,8 @@ class CoherenceCallback(TrainerCallback, ExportableState):
         if control.should_save or (self.every and state.global_step % self.every == 0):
             due = control.should_log
             self._observe(args, state, kwargs)
-            control.should_log = (
-                due  # writing our line made the trainer think that this step's loss is logged
-            )
+            # Writing our line made the trainer think that this step's loss is logged.
+            control.should_log = due
 
     def on_evaluate(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

@@ -236,12 +236,11 @@ def _trained_tokens(
 ) -> Iterator[Diagnostic]:
     step = max(1, len(data.rows) // _SAMPLE)
     sample = [data.rows[i] for i in range(0, len(data.rows), step)]
-    ends = _end_tokens(tokenizer)
     no_end, nothing_left = [], []
     for number, row in enumerate(sample):
         sequences = list(_tokens(row, tokenizer, recipe.training.assistant_only_loss))
         trained = [{t for t, m in zip(tokens, mask, strict=True) if m} for tokens, mask in sequences]
-        if not all(ends & tokens for tokens in trained):
+        if not all(tokenizer.eos_token_id in tokens for tokens in trained):
             no_end.append(number * step)
         if not all(any(mask[: recipe.training.max_length]) for _, mask in sequences):
             nothing_left.append(number * step)
@@ -298,10 +297,6 @@ def _apply(
             help="name the template that the base was tuned with as base.chat_template in the recipe",
         ) from error
     return encoded
-
-
-def _end_tokens(tokenizer: PreTrainedTokenizerBase) -> set[int]:
-    return {tokenizer.eos_token_id}
 
 
 def _markers(tokenizer: PreTrainedTokenizerBase) -> str:

@@ -13,6 +13,7 @@ from coherence_ft.authority.resolve import ResolvedConstraints, resolve
 from coherence_ft.documents.diagnostics import refusal
 from coherence_ft.documents.probe_set import ProbeSet, read_probe_set
 from coherence_ft.documents.recipe import Adapter, BaseModel, Quantization, Recipe
+from coherence_ft.documents.recipe_rules import DERIVATIVE
 from coherence_ft.documents.tenant import Authority, Power, Tenant, read_tenant
 from coherence_ft.manifest.statement import Base, DataSet, Method, Parent
 from coherence_ft.models.base import LocatedBase, load_tokenizer, locate, read_template
@@ -23,8 +24,6 @@ from coherence_ft.training.data import TrainingData
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
     from transformers import PreTrainedTokenizerBase
-
-DERIVATIVE = "derivative:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +88,7 @@ def recipe_provenance(
             recipe.training.regime, adapter_facts(recipe.adapter), quantization_facts(recipe.quantization)
         ),
         constraints=constraints,
-        data=(DataSet(Path(recipe.data.train).name, data.digest, len(data.rows), recipe.data.license),),
+        data=(DataSet(Path(recipe.data.train).name, data.digest, data.count, recipe.data.license),),
         probes={split: probes.digest for split, probes in probe_sets.items()},
         chat_template_digest=template_digest(origin.tokenizer),
         serving=serving_document(

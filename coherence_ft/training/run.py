@@ -132,7 +132,6 @@ def train(run: PreparedRun, *, overrides: tuple[str, ...] = (), resume: Path | N
 
 def build(run: PreparedRun) -> tuple[SFTTrainer | DPOTrainer, CoherenceCallback]:
     """The TRL trainer and the callback, not yet attached."""
-    from datasets import Dataset
     from transformers import ProgressCallback
 
     from coherence_ft.training.progress import TrainingBar
@@ -151,8 +150,7 @@ def build(run: PreparedRun) -> tuple[SFTTrainer | DPOTrainer, CoherenceCallback]
         from coherence_ft.training.dpo import dpo_trainer as regime_trainer
     else:
         from coherence_ft.training.sft import sft_trainer as regime_trainer
-    rows = Dataset.from_list([dict(row) for row in run.data.rows])
-    trainer = regime_trainer(recipe, model, run.origin.tokenizer, rows)
+    trainer = regime_trainer(recipe, model, run.origin.tokenizer, run.data.dataset())
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(TrainingBar)
     callback = CoherenceCallback(
