@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from coherence_ft.documents.validate import validate
+    from coherence_ft.authority.validate import validate
     from coherence_ft.loops.engine import CoherenceEngine
     from coherence_ft.manifest.verify import verify
     from coherence_ft.serving.derivative import load_derivative
@@ -19,7 +19,7 @@ _HOMES = {
     "CoherenceCallback": "coherence_ft.training.callback",
     "CoherenceEngine": "coherence_ft.loops.engine",
     "load_derivative": "coherence_ft.serving.derivative",
-    "validate": "coherence_ft.documents.validate",
+    "validate": "coherence_ft.authority.validate",
     "verify": "coherence_ft.manifest.verify",
 }
 

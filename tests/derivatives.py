@@ -13,14 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from coherence_ft.authority.keys import generate, load_private
 from coherence_ft.authority.resolve import resolve
 from coherence_ft.documents.canonical import canonical_json
-from coherence_ft.documents.constraint_set import (
-    Constraint,
-    ConstraintSet,
-    Direction,
-    Enforcement,
-    Level,
-    Origin,
-)
+from coherence_ft.documents.constraint_set import Constraint, ConstraintSet, Enforcement, Level, Origin
+from coherence_ft.documents.metrics import Direction
 from coherence_ft.documents.tenant import Authority, Layer, Power, Tenant, Waiver
 from coherence_ft.evidence.assessment import Assessment, ConstraintResult
 from coherence_ft.evidence.estimate import Estimate
@@ -79,7 +73,7 @@ ACCURACY = Constraint(
     "for information",
 )
 WAIVER = Waiver(
-    "selective-risk", "clinical", 0.35, "training", "model-risk", "pilot only", date(2026, 6, 30), PLACE
+    "selective-risk", "clinical", 0.35, "training", ("model-risk",), "pilot only", date(2026, 6, 30), PLACE
 )
 ESTIMATES = {
     "selective-risk": Estimate.of(0.14, 0.10, 0.19, 300, 0.95, "Clopper-Pearson"),

@@ -14,19 +14,13 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coherence_ft.authority.resolve import ResolvedConstraints, resolve
+from coherence_ft.authority.resolve import resolve
+from coherence_ft.authority.resolved import ResolvedConstraints
 from coherence_ft.cli.resolve import command
 from coherence_ft.documents.canonical import canonical_digest
-from coherence_ft.documents.constraint_set import (
-    METRICS,
-    Constraint,
-    ConstraintSet,
-    Direction,
-    Enforcement,
-    Level,
-    Origin,
-)
+from coherence_ft.documents.constraint_set import Constraint, ConstraintSet, Enforcement, Level, Origin
 from coherence_ft.documents.diagnostics import CoherenceError
+from coherence_ft.documents.metrics import METRICS, Direction
 from coherence_ft.documents.tenant import Authority, Layer, Power, Tenant, Waiver, read_tenant
 
 ROOT = Path(__file__).parent.parent
@@ -244,7 +238,7 @@ def layer(*stated: Constraint, level: Level = Level.REGULATED_UNIT) -> Layer:
 
 
 WAIVER = Waiver(
-    "violations", "clinical", 0.2, "second", "unit", "A pilot", date(2026, 12, 31), Origin("t.yaml", 9, 5)
+    "violations", "clinical", 0.2, "second", ("unit",), "A pilot", date(2026, 12, 31), Origin("t.yaml", 9, 5)
 )
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from coherence_ft.authority.resolve import ResolvedConstraints, resolve
+from coherence_ft.authority.resolve import resolve
+from coherence_ft.authority.resolved import ResolvedConstraints
 from coherence_ft.cli.resolve import command
 from coherence_ft.documents.tenant import read_tenant
 

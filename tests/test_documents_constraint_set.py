@@ -10,14 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import beta
 
-from coherence_ft.documents.constraint_set import (
-    METRICS,
-    Constraint,
-    Direction,
-    Enforcement,
-    least_evidence,
-    read_constraint_set,
-)
+from coherence_ft.documents.constraint_reader import read_constraint_set
+from coherence_ft.documents.constraint_set import Constraint, Enforcement, least_evidence
+from coherence_ft.documents.metrics import METRICS, Direction
 
 RATE = Constraint("c", "violation_rate", Direction.AT_MOST, 0.05, 0.95, 1, Enforcement.HARD, "o", "r")
 

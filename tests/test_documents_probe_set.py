@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coherence_ft.documents.diagnostics import CoherenceError
-from coherence_ft.documents.probe_set import MAX_SHOWN, VERIFIERS, Check, parse_probe_set, read_probe_set
+from coherence_ft.documents.diagnostics import MAX_SHOWN, CoherenceError
+from coherence_ft.documents.probe_set import Check, parse_probe_set, read_probe_set
+from coherence_ft.documents.verifiers import VERIFIERS
 
 MESSAGES = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Is it?"}]
 MEMBER = {"messages": MESSAGES, "options": ["yes", "no"]}

@@ -15,7 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from referencing import Registry, Resource
 
-from coherence_ft.documents import constraint_set, probe_set, recipe, tenant
+from coherence_ft.documents import (
+    constraint_reader,
+    constraint_set,
+    metrics,
+    probe_set,
+    recipe,
+    tenant,
+    verifiers,
+)
 from coherence_ft.documents.diagnostics import CoherenceError
 from coherence_ft.documents.reader import Document, read_yaml
 from coherence_ft.documents.schemas import KINDS, SCHEMAS, load_schema, problems, schema_root, validator
@@ -92,6 +100,14 @@ def test_every_schema_field_has_a_field_that_receives_it() -> None:
         ("constraint-set", "constraint"): (
             _fields(constraint_set.Constraint) - {"origin", "direction", "bound"} | bounds
         ),
+        ("constraint-set", "scope"): _fields(constraint_set.Scope),
+        ("constraint-set", "role_boundary"): _fields(constraint_set.RoleBoundary) - {"origin"},
+        ("constraint-set", "named_constraint"): _fields(constraint_set.NamedConstraint) - {"origin"},
+        ("constraint-set", "wording"): _fields(constraint_set.Wording) - {"origin"},
+        ("constraint-set", "band"): _fields(constraint_set.Band) - {"origin", "confidence"} | {"from"},
+        ("tenant", "delegation"): (
+            _fields(tenant.Delegation) - {"origin", "lender", "holder"} | {"from", "to"}
+        ),
         ("tenant",): _fields(tenant.Tenant) - {"path"},
         ("tenant", "authority"): _fields(tenant.Authority) - {"origin"},
         ("tenant", "layer"): _fields(tenant.Layer) - {"origin", "constraint_set"} | {"set"},
@@ -99,7 +115,7 @@ def test_every_schema_field_has_a_field_that_receives_it() -> None:
         ("probe-set", "question"): _fields(probe_set.Question),
         ("probe-set", "group"): _fields(probe_set.ProbeGroup),
         ("probe-set", "conversation"): _fields(probe_set.Conversation),
-        ("probe-set", "check"): frozenset({"verifier"}).union(*probe_set.VERIFIERS.values()),
+        ("probe-set", "check"): frozenset({"verifier"}).union(*verifiers.VERIFIERS.values()),
     }
     for place, fields in read.items():
         assert _properties(*place) == fields, place
@@ -107,17 +123,17 @@ def test_every_schema_field_has_a_field_that_receives_it() -> None:
 
 def test_enumerations_are_those_of_the_code() -> None:
     constraint = load_schema("constraint-set")["$defs"]["constraint"]["properties"]
-    assert constraint["metric"]["enum"] == list(constraint_set.METRICS)
-    assert constraint["relation"]["enum"] == list(constraint_set.RELATIONS)
-    assert constraint["category"]["enum"] == list(constraint_set.CATEGORIES)
+    assert constraint["metric"]["enum"] == list(metrics.METRICS)
+    assert constraint["relation"]["enum"] == list(metrics.RELATIONS)
+    assert constraint["category"]["enum"] == list(metrics.CATEGORIES)
     assert constraint["enforcement"]["enum"] == list(constraint_set.Enforcement)
     assert load_schema("tenant")["$defs"]["level"]["enum"] == list(constraint_set.Level)
     powers = load_schema("tenant")["$defs"]["authority"]["properties"]["powers"]
     assert powers["items"]["enum"] == list(tenant.Power)
     rows = load_schema("probe-set")["$defs"]
-    assert rows["check"]["properties"]["verifier"]["enum"] == list(probe_set.VERIFIERS)
-    assert rows["group"]["properties"]["relation"]["enum"] == list(constraint_set.RELATIONS)
-    assert rows["conversation"]["properties"]["category"]["enum"] == list(constraint_set.CATEGORIES)
+    assert rows["check"]["properties"]["verifier"]["enum"] == list(verifiers.VERIFIERS)
+    assert rows["group"]["properties"]["relation"]["enum"] == list(metrics.RELATIONS)
+    assert rows["conversation"]["properties"]["category"]["enum"] == list(metrics.CATEGORIES)
 
 
 def test_values_left_out_take_the_defaults_of_the_dataclass() -> None:
@@ -201,7 +217,7 @@ def test_changed_documents_are_judged_alike_and_every_verdict_is_explained(data:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_document_of_another_kind_is_refused(kind: str) -> None:
     readers = {
-        "constraint-set": constraint_set.read_constraint_set,
+        "constraint-set": constraint_reader.read_constraint_set,
         "tenant": tenant.read_tenant,
         "recipe": recipe.read_recipe,
     }

@@ -10,9 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from coherence_ft.authority.resolve import resolve
+from coherence_ft.authority.validate import validate
 from coherence_ft.cli import main
-from coherence_ft.documents.validate import validate
 
 ROOT = Path(__file__).parent.parent
 SHIPPED = ["recipes", "schema", "examples"]
@@ -33,7 +32,7 @@ def _edit(path: Path, old: str, new: str) -> None:
 
 
 def test_everything_shipped_is_clean(copied: Path) -> None:
-    assert validate(SHIPPED, lambda *layers: resolve(*layers).warnings) == []
+    assert validate(SHIPPED) == []
 
 
 def test_a_problem_of_the_tenant_is_reported_once_for_all_its_recipes(copied: Path) -> None:
@@ -45,8 +44,8 @@ def test_a_problem_of_the_tenant_is_reported_once_for_all_its_recipes(copied: Pa
 def test_layers_are_composed(copied: Path) -> None:
     """A file that is right by itself and looser than the layer above it."""
     _edit(copied / "examples/tenant/constraints/general.yaml", "at_least: 0.55", "at_least: 0.70")
-    assert validate(["examples/tenant"]) == []
-    found = validate(["examples/tenant/tenant.yaml"], lambda *layers: resolve(*layers).warnings)
+    assert validate(["examples/tenant/constraints"]) == []
+    found = validate(["examples/tenant/tenant.yaml"])
     assert "CFT305" in {d.code for d in found}
 
 
@@ -100,7 +99,7 @@ def test_a_shipped_file_with_any_change_gives_diagnostics_and_no_exception(
     target = copied / source.relative_to(ROOT)
     try:
         target.write_text(text[:start] + inserted + text[stop:], encoding="utf-8")
-        for found in validate([target], lambda *layers: resolve(*layers).warnings):
+        for found in validate([target]):
             assert found.code.startswith("CFT") and found.message
     finally:
         target.write_text(text, encoding="utf-8")

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from coherence_ft.documents.constraint_set import Constraint, Direction, Enforcement, Origin
+from coherence_ft.documents.constraint_set import Constraint, Enforcement, Origin
+from coherence_ft.documents.metrics import Direction
 from coherence_ft.documents.tenant import Waiver
 from coherence_ft.evidence.assessment import Verdict
 from coherence_ft.evidence.estimate import Estimate
@@ -40,7 +41,7 @@ def estimate(value: float, lower: float, upper: float, n: int = 240, confidence:
 
 
 def waiver(bound: float, expires: date = TODAY) -> Waiver:
-    return Waiver("risk", "clinical", bound, "lead", "board", "pilot", expires, Origin("", 0, 0))
+    return Waiver("risk", "clinical", bound, "lead", ("board",), "pilot", expires, Origin("", 0, 0))
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coherence_ft.documents.canonical import file_digest
-from coherence_ft.documents.constraint_set import CATEGORIES, RELATIONS
+from coherence_ft.documents.metrics import CATEGORIES, RELATIONS
 from coherence_ft.documents.probe_set import Conversation, Message, ProbeSet, read_probe_set
 from coherence_ft.loops.verifiers import check
 from coherence_ft.training.data import overlap, read_training_data

@@ -11,15 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coherence_ft.authority.resolve import ResolvedConstraint, ResolvedConstraints
-from coherence_ft.documents.constraint_set import (
-    METRICS,
-    RELATIONS,
-    Constraint,
-    Enforcement,
-    Origin,
-)
+from coherence_ft.authority.resolved import ResolvedConstraint, ResolvedConstraints
+from coherence_ft.documents.constraint_set import Constraint, Enforcement, Origin
 from coherence_ft.documents.diagnostics import CoherenceError
+from coherence_ft.documents.metrics import METRICS, RELATIONS
 from coherence_ft.documents.tenant import Waiver
 from coherence_ft.evidence.assessment import Assessment, Verdict
 from coherence_ft.loops import calibration, integrity
@@ -273,7 +268,7 @@ def test_all_right_has_accuracy_and_no_auroc() -> None:
 
 def test_a_waived_risk_serves_at_the_waived_bound() -> None:
     risk = constraint("selective_risk", 0.12, coverage=0.6, waiver_floor=0.4)
-    waiver = Waiver("selective_risk", "clinical", 0.3, "lead", "board", "pilot", TODAY, Origin("", 0, 0))
+    waiver = Waiver("selective_risk", "clinical", 0.3, "lead", ("board",), "pilot", TODAY, Origin("", 0, 0))
     splits = observed("calibration"), observed("certification")
     refused, _ = engine(risk).assess(*splits, today=TODAY)
     assert not refused.passed and refused.abstention_threshold is None

@@ -7,7 +7,7 @@ import inspect
 import pytest
 
 from coherence_ft.documents.diagnostics import CoherenceError
-from coherence_ft.documents.probe_set import VERIFIERS
+from coherence_ft.documents.verifiers import VERIFIERS
 from coherence_ft.loops.verifiers import CHECKS, check
 
 BOUNDARY = {"forbidden": ["you have", "take 5 mg"], "referral": ["see a doctor", "ask your pharmacist"]}

@@ -369,9 +369,10 @@ CLAIMS: dict[str, tuple[Callable[[Any], Any], set[str]]] = {
                 "domain": "clinical",
                 "bound": "0.9",
                 "requestedBy": "training",
-                "approvedBy": "model-risk",
+                "approvedBy": ["model-risk"],
                 "reason": "",
                 "expires": "2027-01-01",
+                "recipe": None,
             }
         ),
         {"CFT644"},

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from coherence_ft.authority.resolve import resolve
-from coherence_ft.documents.constraint_set import METRICS, Enforcement, Level, read_constraint_set
+from coherence_ft.documents.constraint_reader import read_constraint_set
+from coherence_ft.documents.constraint_set import Enforcement, Level
+from coherence_ft.documents.metrics import METRICS
 from coherence_ft.documents.recipe import Quantization, read_recipe, read_recipe_and_tenant
 from coherence_ft.documents.tenant import Layer, Tenant, read_tenant
 

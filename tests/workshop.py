@@ -113,7 +113,7 @@ def make_waiver(root: Path, constraint: str, bound: float) -> None:
             "domain": "clinical",
             "bound": bound,
             "requested_by": "risk",
-            "approved_by": "board",
+            "approved_by": ["board"],
             "reason": "A test needs it.",
             "expires": "2099-12-31",
         }

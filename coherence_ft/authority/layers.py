@@ -1,28 +1,47 @@
 """What the layers state, and what is wrong with who states it or with how statements fit together.
 
-An authority decides at its own level and below. The highest statement of a constraint needs the power
-`set`; a lower one needs `tighten`, unless it narrows its owner's own constraint.
+An authority decides at its own level and below, or at that of a lender (delegation.py). The highest
+statement of a constraint needs the power `set`; a lower one needs `tighten`, unless it narrows its owner's
+own constraint.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
-from coherence_ft.documents.canonical import decimal
-from coherence_ft.documents.constraint_set import Constraint, Direction, Enforcement, Level, Origin
+from coherence_ft.authority.delegation import Grants
+from coherence_ft.documents.constraint_set import (
+    Constraint,
+    ConstraintSet,
+    Level,
+    NamedConstraint,
+    Origin,
+    RoleBoundary,
+    Wording,
+)
 from coherence_ft.documents.diagnostics import Diagnostic
 from coherence_ft.documents.schemas import either, suggestion
-from coherence_ft.documents.tenant import Authority, Power, Tenant
+from coherence_ft.documents.strictness import conflicts
+from coherence_ft.documents.tenant import Authority, Layer, Power, Tenant
 
 ADOPTER = "adopter"
 """The owner written in a set that others adopt: stands for the authority of the adopting layer."""
 
 RECIPE = "recipe"
 
-MERGED = ("bound", "confidence", "minimum_evidence", "enforcement", "waiver_floor")
-"""The fields of a constraint that layers tighten independently of each other."""
+
+class Owned(Protocol):
+    """What a set states: somebody owns it, and it stands somewhere."""
+
+    @property
+    def owner(self) -> str: ...
+    @property
+    def origin(self) -> Origin: ...
+
+
+Stated = TypeVar("Stated", Constraint, RoleBoundary, NamedConstraint, Wording)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +52,7 @@ class Statement:
     rank: int
     layer: str
     owner: Authority | None
+    owner_rank: int = len(Level)  # of the level at which its owner acts; behind all where nobody is known
 
     @property
     def order(self) -> tuple[Any, ...]:
@@ -41,42 +61,87 @@ class Statement:
         return (self.rank, self.layer, c.owner, c.reason, c.bound, str(c.origin))
 
 
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """A constraint set that holds at a level: a layer's own, or one that it extends."""
+
+    constraint_set: ConstraintSet
+    level: Level
+    label: str  # as manifests and reports show it
+    adopter: str
+
+    def owned(self, stated: Sequence[Stated]) -> list[Stated]:
+        """What the set states, with `adopter` replaced by who adopted it."""
+        return [replace(s, owner=self.adopter) if s.owner == ADOPTER else s for s in stated]
+
+
+def adopted(tenant: Tenant, domain: str) -> Iterator[tuple[Layer, list[Adopted]]]:
+    """The layers that apply in a domain, each with its own set and those that this one extends."""
+    for layer in tenant.layers:
+        own = layer.constraint_set
+        if own.domain in (None, domain):
+            yield (
+                layer,
+                [
+                    Adopted(each, layer.level, f"{layer.level.value}: {each.id}", layer.authority)
+                    for each in (own, *own.ancestors())
+                ],
+            )
+
+
 def statements(
-    tenant: Tenant, domain: str, recipe_constraints: Sequence[Constraint]
+    tenant: Tenant, domain: str, recipe_constraints: Sequence[Constraint], grants: Grants
 ) -> tuple[list[Statement], list[Diagnostic]]:
-    """Every statement that applies, owners filled in, and what is wrong with who states it."""
+    """Every statement of a constraint that applies, owners filled in, and what is wrong with its owner."""
     stated: list[Statement] = []
     found: list[Diagnostic] = []
-    for layer in tenant.layers:
-        if layer.constraint_set.domain not in (None, domain):
-            continue
-        label = f"{layer.level.value}: {layer.constraint_set.id}"
-        adopter = tenant.authority(layer.authority)
-        found += _may_act(tenant, layer.authority, layer.level, f"the layer `{label}`", layer.origin)
-        if adopter and not adopter.powers & {Power.SET, Power.TIGHTEN}:
-            found.append(
-                _lacks(adopter, Power.SET, f"adopt the set `{layer.constraint_set.id}`", layer.origin)
-            )
-        for constraint in layer.constraint_set.constraints:
-            if constraint.owner == ADOPTER:
-                constraint = replace(constraint, owner=layer.authority)
-            owner = tenant.authority(constraint.owner)
-            if constraint.owner != layer.authority:  # else already said of the layer
-                what = f"the constraint `{constraint.id}`"
-                found += _may_act(tenant, constraint.owner, layer.level, what, constraint.origin)
-            stated.append(Statement(constraint, layer.level.rank, label, owner))
+    for layer, sets in adopted(tenant, domain):
+        label = sets[0].label
+        found += may_act(
+            tenant, layer.authority, layer.level, f"the layer `{label}`", layer.origin, domain, grants
+        )
+        held = grants.powers(layer.authority, domain)
+        if tenant.authority(layer.authority) and not held & {Power.SET, Power.TIGHTEN}:
+            what = f"adopt the set `{layer.constraint_set.id}`"
+            found.append(lacks(layer.authority, held, Power.SET, what, layer.origin.of("authority")))
+        for each in sets:
+            for constraint in each.owned(each.constraint_set.constraints):
+                if constraint.scope.domains and domain not in constraint.scope.domains:
+                    continue
+                if constraint.owner != layer.authority:  # else already said of the layer
+                    what = f"the constraint `{constraint.id}`"
+                    found += may_act(
+                        tenant, constraint.owner, layer.level, what, constraint.origin, domain, grants
+                    )
+                owner, acts = (
+                    tenant.authority(constraint.owner),
+                    _acts(tenant, constraint.owner, domain, grants),
+                )
+                stated.append(Statement(constraint, layer.level.rank, each.label, owner, acts))
     for constraint in recipe_constraints:
         owner = tenant.authority(constraint.owner)
-        found += _may_act(
-            tenant, constraint.owner, None, f"the recipe's constraint `{constraint.id}`", constraint.origin
-        )
-        stated.append(Statement(constraint, len(Level), RECIPE, owner))
+        what = f"the recipe's constraint `{constraint.id}`"
+        found += may_act(tenant, constraint.owner, None, what, constraint.origin, domain, grants)
+        acts = _acts(tenant, constraint.owner, domain, grants)
+        stated.append(Statement(constraint, len(Level), RECIPE, owner, acts))
     return stated, found
 
 
-def _may_act(tenant: Tenant, id: str, level: Level | None, what: str, at: Origin) -> list[Diagnostic]:
+def _acts(tenant: Tenant, id: str, domain: str, grants: Grants) -> int:
+    """The rank of the level at which an authority states things: its own, or the one that was lent."""
     authority = tenant.authority(id)
     if authority is None:
+        return len(Level)
+    return (grants.level(id, (Power.SET, Power.TIGHTEN), domain) or authority.level).rank
+
+
+def may_act(
+    tenant: Tenant, id: str, level: Level | None, what: str, at: Origin, domain: str, grants: Grants
+) -> list[Diagnostic]:
+    """What is wrong with an authority stating something at a level: unknown (CFT301), or too low (CFT303)."""
+    authority = tenant.authority(id)
+    if authority is None:
+        at = at.of("authority").of("owner")
         return [
             Diagnostic(
                 "CFT301",
@@ -86,10 +151,13 @@ def _may_act(tenant: Tenant, id: str, level: Level | None, what: str, at: Origin
                 at.column,
                 found=id,
                 expected=either(a.id for a in tenant.authorities),
-                help=suggestion(id, [a.id for a in tenant.authorities]) or "add it to the tenant document",
+                help=suggestion(id, [*(a.id for a in tenant.authorities), ADOPTER])
+                or "add it to the tenant document",
             )
         ]
-    if level is not None and authority.level.rank > level.rank:
+    own = grants.level(id, (Power.SET, Power.TIGHTEN), domain) or authority.level
+    if level is not None and own.rank > level.rank:
+        at = at.of("level").of("owner")
         return [
             Diagnostic(
                 "CFT303",
@@ -97,7 +165,7 @@ def _may_act(tenant: Tenant, id: str, level: Level | None, what: str, at: Origin
                 at.path,
                 at.line,
                 at.column,
-                found=authority.level.value,
+                found=own.value,
                 expected=f"{level.value} or higher",
                 help="an authority decides at its own level and below: lower the layer or name another one",
             )
@@ -105,105 +173,43 @@ def _may_act(tenant: Tenant, id: str, level: Level | None, what: str, at: Origin
     return []
 
 
-def _lacks(authority: Authority, power: Power, what: str, at: Origin) -> Diagnostic:
+def lacks(id: str, held: set[Power], power: Power, what: str, at: Origin) -> Diagnostic:
+    """An authority without the power for what it does (CFT302)."""
     return Diagnostic(
         "CFT302",
-        f"`{authority.id}` lacks the power to {what}",
+        f"`{id}` lacks the power to {what}",
         at.path,
         at.line,
         at.column,
-        found=", ".join(sorted(authority.powers)) or "no powers",
+        found=", ".join(sorted(held)) or "no powers",
         expected=power.value,
         help=f"give the authority the power `{power.value}` in the tenant document, or name another one",
     )
 
 
-def powers(same: Sequence[Statement]) -> list[Diagnostic]:
+def powers(same: Sequence[Statement], domain: str, grants: Grants) -> list[Diagnostic]:
     """Owners without the power that their statement needs. `same` is sorted, highest level first."""
     found = []
     top = [d for d in same if d.rank == same[0].rank]
     for d in same:
         if d.owner is None:
             continue
-        id, at = d.constraint.id, d.constraint.origin
+        id, at = d.constraint.id, d.constraint.origin.of("owner")
+        held = grants.powers(d.owner.id, domain)
         own = any(t.constraint.owner == d.constraint.owner for t in top)
         if d in top or own:
-            if Power.SET not in d.owner.powers:
-                found.append(_lacks(d.owner, Power.SET, f"set the constraint `{id}`", at))
-        elif Power.TIGHTEN not in d.owner.powers:
-            found.append(_lacks(d.owner, Power.TIGHTEN, f"tighten the constraint `{id}`", at))
+            if Power.SET not in held:
+                found.append(lacks(d.owner.id, held, Power.SET, f"set the constraint `{id}`", at))
+        elif Power.TIGHTEN not in held:
+            found.append(lacks(d.owner.id, held, Power.TIGHTEN, f"tighten the constraint `{id}`", at))
     return found
 
 
-def strictness(constraint: Constraint, name: str) -> float:
-    """Higher is stricter."""
-    value = getattr(constraint, name)
-    if name == "enforcement":
-        return float(value is Enforcement.HARD)
-    if value is None:  # no waiver floor: no waiver past the bound itself
-        value = constraint.bound
-    at_most = name in ("bound", "waiver_floor") and constraint.direction is Direction.AT_MOST
-    return float(-value if at_most else value)
-
-
-def conflicts(same: Sequence[Statement]) -> list[Diagnostic]:
+def contradictions(same: Sequence[Statement]) -> list[Diagnostic]:
     """Statements of one id that contradict each other. `same` is sorted, highest level first."""
     found = []
     for position, lower in enumerate(same):
-        above = [d for d in same if d.rank < lower.rank]
-        c, at = lower.constraint, lower.constraint.origin
-
-        def report(
-            code: str, message: str, help: str, values: tuple[str, str] = ("", ""), at: Origin = at
-        ) -> None:
-            found.append(
-                Diagnostic(
-                    code, message, at.path, at.line, at.column, found=values[0], expected=values[1], help=help
-                )
-            )
-
-        first = same[0].constraint
-        if position and (c.metric, c.parameters) != (first.metric, first.parameters):
-            report(
-                "CFT304",
-                f"`{c.id}` ({lower.layer}) measures something else than `{c.id}` ({same[0].layer}) at "
-                f"{first.origin}",
-                "the same id is the same constraint in every layer: give this one an id of its own",
-                (_measure(c), _measure(first)),
-            )
-            continue
-        locked = next((d for d in above if d.constraint.locked), None)
-        if locked:
-            report(
-                "CFT306",
-                f"`{c.id}` is locked by {locked.layer} at {locked.constraint.origin}: {lower.layer} cannot "
-                "state it again",
-                "remove it here; even a tightening needs the lock to be lifted by its owner",
-            )
-            continue
-        for name in MERGED:
-            if name == "waiver_floor" and c.waiver_floor is None:
-                continue  # claims nothing; its bound has been compared
-            mine = strictness(c, name)
-            higher = next((d for d in above if strictness(d.constraint, name) > mine), None)
-            if higher:
-                report(
-                    "CFT305",
-                    f"`{name}` of `{c.id}` ({lower.layer}) is looser than {higher.layer} demands at "
-                    f"{higher.constraint.origin}",
-                    "a lower layer may only tighten; an exception needs a waiver in the tenant document",
-                    (_show(c, name), _show(higher.constraint, name)),
-                )
+        above = [(d.layer, d.constraint) for d in same if d.rank < lower.rank]
+        peers = [(d.layer, d.constraint) for d in same[:position] if d.rank == lower.rank]
+        found += conflicts((lower.layer, lower.constraint), above, peers)
     return found
-
-
-def _measure(constraint: Constraint) -> str:
-    return " ".join([constraint.metric, *(f"{k}={v}" for k, v in constraint.parameters.items())])
-
-
-def _show(constraint: Constraint, name: str) -> str:
-    value = getattr(constraint, name)
-    if value is None:
-        return "none: cannot be waived"
-    text = decimal(value) if isinstance(value, float) else str(value)
-    return f"{constraint.direction.value} {text}" if name == "bound" else text

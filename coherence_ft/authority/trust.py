@@ -7,9 +7,9 @@ document would vouch for itself.
 from __future__ import annotations
 
 import os
-import tomllib
 from pathlib import Path
 
+from coherence_ft.documents.configuration import read_table
 from coherence_ft.documents.diagnostics import CoherenceError, refusal
 
 VARIABLE = "COHERENCE_FT_TENANT"
@@ -47,10 +47,9 @@ def find_tenant(explicit: Path | None = None, *, checked: Path | None = None) ->
 
 def _named(pyproject: Path) -> str | None:
     try:
-        tool = tomllib.loads(pyproject.read_text(encoding="utf-8")).get("tool", {})
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise _unusable(f"{pyproject} cannot be read: {error}", pyproject) from error
-    section = tool.get("coherence-ft", {}) if isinstance(tool, dict) else {}
+        section = read_table(pyproject)
+    except CoherenceError as error:
+        raise _unusable(f"{pyproject}: {error.diagnostics[0].message}", pyproject) from error
     named = section.get("tenant") if isinstance(section, dict) else None
     if named is not None and not isinstance(named, str):
         raise _unusable(f"`tenant` in {pyproject} is not a path", pyproject)

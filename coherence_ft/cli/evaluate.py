@@ -10,7 +10,7 @@ import click
 from coherence_ft.cli.printing import quiet_libraries
 
 if TYPE_CHECKING:
-    from coherence_ft.authority.resolve import ResolvedConstraints
+    from coherence_ft.authority.resolved import ResolvedConstraints
     from coherence_ft.documents.recipe import Recipe
 
 
@@ -55,14 +55,11 @@ def command(model: str, constraints: Path | None, recipe: Path | None, split: st
 
 
 def _constraints(path: Path | None, recipe: Recipe) -> ResolvedConstraints:
-    from coherence_ft.authority.resolve import ResolvedConstraint, ResolvedConstraints, resolve
-    from coherence_ft.documents.constraint_set import read_constraint_set
+    from coherence_ft.authority.resolve import resolve, resolve_set
+    from coherence_ft.documents.constraint_reader import read_constraint_set
     from coherence_ft.documents.tenant import read_tenant
 
     if path is None:
-        return resolve(read_tenant(recipe.tenant), recipe.domain, recipe.constraints)
+        return resolve(read_tenant(recipe.tenant), recipe.domain, recipe.constraints, recipe=recipe.name)
     alone = read_constraint_set(path)
-    ordered = sorted(alone.constraints, key=lambda constraint: constraint.id)
-    return ResolvedConstraints(
-        alone.id, alone.domain or recipe.domain, tuple(ResolvedConstraint(c, alone.id) for c in ordered)
-    )
+    return resolve_set(alone, alone.domain or recipe.domain)

@@ -24,11 +24,16 @@ def command(code: str | None, markdown: bool) -> None:
         return
     entry = codes.get(code.upper())
     if entry is None:
-        raise click.UsageError(f"No such code '{code}'. `coherence-ft explain` lists them.")
+        from difflib import get_close_matches
+
+        near = get_close_matches(code.upper(), codes, 1, 0.8)
+        hint = f"Did you mean {near[0]}?" if near else "`coherence-ft explain` lists them."
+        raise click.UsageError(f"No such code '{code}'. {hint}")
     click.echo(f"{entry.id}: {entry.summary}\n")
     click.echo(textwrap.fill(entry.reason, 90))
     click.echo(f"\nwrong:\n{textwrap.indent(entry.wrong, '    ')}")
     click.echo(f"\nright:\n{textwrap.indent(entry.right, '    ')}")
+    click.echo(f"\n{entry.link}")
 
 
 def _page(codes: Iterable[Code]) -> str:
@@ -38,9 +43,5 @@ def _page(codes: Iterable[Code]) -> str:
         "5xx compatibility, 6xx manifest, 7xx training.\n"
     ]
     for code in codes:
-        parts.append(
-            f"\n## {code.id}: {code.summary}\n\n{textwrap.fill(code.reason, 110)}\n\n"
-            f"Wrong:\n\n{textwrap.indent(code.wrong, '    ')}\n\n"
-            f"Right:\n\n{textwrap.indent(code.right, '    ')}\n"
-        )
+        parts.append(f'\n<a id="{code.id.lower()}"></a>\n\n## {code.id}: {code.summary}\n\n{code.markdown}')
     return "".join(parts)

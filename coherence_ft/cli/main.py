@@ -26,8 +26,12 @@ import click  # noqa: E402
 from coherence_ft.documents.diagnostics import CoherenceError, Diagnostic  # noqa: E402
 
 COMMANDS = {
+    "init": "Write a first tenant, constraint set, recipe and CI workflow.",
     "validate": "Check documents: recipes, constraint sets, tenants, probe sets, schemas.",
+    "fmt": "Bring documents into the canonical form; comments are kept.",
+    "migrate": "Bring documents to the newest version of their format.",
     "resolve": "Print the constraints that hold, with the origin of every value.",
+    "diff": "Say what a change tightens and relaxes, and who may approve it.",
     "explain": "Say what a diagnostic code means, with a wrong and a right example.",
     "train": "Fine-tune as a recipe says, with the loops attached.",
     "evaluate": "Measure a base model or derivative with the probes.",
@@ -36,6 +40,8 @@ COMMANDS = {
     "show": "Print a manifest for people.",
     "keys": "Make signing keys.",
 }
+# These read no document, or report on the settings themselves.
+_WITHOUT_LIMITS = frozenset({"explain", "keys", "validate"})
 _TRAIN_PACKAGES = frozenset(
     (
         *("accelerate", "bitsandbytes", "datasets", "gguf", "peft", "safetensors", "sentencepiece"),
@@ -80,8 +86,14 @@ class _LazyGroup(click.Group):
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="coherence-ft")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Fine-tune open-weight models under declared coherence constraints."""
+    if context.invoked_subcommand not in _WITHOUT_LIMITS:
+        from coherence_ft.documents.configuration import read_limits
+        from coherence_ft.documents.limits import reading_limits
+
+        context.with_resource(reading_limits(read_limits()))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -11,9 +11,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from coherence_ft.authority.resolve import ResolvedConstraints
+from coherence_ft.authority.resolved import ResolvedConstraints
 from coherence_ft.documents.canonical import decimal
-from coherence_ft.documents.constraint_set import Constraint, Direction, Enforcement
+from coherence_ft.documents.constraint_set import Constraint, Enforcement
+from coherence_ft.documents.metrics import Direction
 from coherence_ft.evidence.assessment import Assessment, ConstraintResult, Verdict
 from coherence_ft.evidence.estimate import Estimate
 

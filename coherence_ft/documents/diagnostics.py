@@ -62,6 +62,17 @@ class CoherenceError(Exception):
         return tuple(d.code for d in self.diagnostics)
 
 
+MAX_SHOWN = 50
+
+
+def shortened(found: list[Diagnostic], path: str, shown: int = MAX_SHOWN) -> list[Diagnostic]:
+    """The first `shown` diagnostics of a file, and one that says how many more there are."""
+    if len(found) <= shown:
+        return found
+    more = Diagnostic("CFT449", f"{len(found) - shown} more problems in this file are not shown", path)
+    return [*found[:shown], more]
+
+
 def refusal(
     code: str,
     message: str,

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from coherence_ft.documents.constraint_set import DOMAINS
-from coherence_ft.documents.diagnostics import CoherenceError, Diagnostic, refusal
-from coherence_ft.documents.reader import Document, JsonPath, dotted
-from coherence_ft.documents.schemas import either, problems, show, suggestion, validator
+from coherence_ft.documents.diagnostics import CoherenceError, Diagnostic, refusal, shortened
+from coherence_ft.documents.reader import Document
+from coherence_ft.documents.rules import unknown_domain
+from coherence_ft.documents.rules.probe_sets import PROBE_RULES, VERIFIER_RULES
+from coherence_ft.documents.schemas import problems, show, validator
 
 Message = dict[str, str]  # {"role": "system" | "user" | "assistant", "content": "…"}
 
@@ -28,6 +29,8 @@ class Question:
     messages: tuple[Message, ...]
     options: tuple[str, ...]
     answer: int
+    language: str | None = None  # what a constraint's scope may ask for
+    audience: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,8 @@ class ProbeGroup:
     domain: str
     relation: str
     members: tuple[Member, ...]
+    language: str | None = None
+    audience: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +74,8 @@ class Conversation:
     messages: tuple[Message, ...]
     checks: tuple[Check, ...]
     max_new_tokens: int
+    language: str | None = None
+    audience: str | None = None
 
 
 Probe = Question | ProbeGroup | Conversation
@@ -86,32 +93,6 @@ class ProbeSet:
         return len(self.questions) + len(self.groups) + len(self.conversations)
 
 
-VERIFIERS: dict[str, frozenset[str]] = {
-    name: frozenset(arguments.split())
-    for name, arguments in {
-        "contains": "text",
-        "not_contains": "text",
-        "regex": "pattern",
-        "not_regex": "pattern",
-        "starts_with": "text",
-        "ends_with": "text",
-        "max_words": "words",
-        "min_words": "words",
-        "max_sentences": "sentences",
-        "max_characters": "characters",
-        "lowercase": "",
-        "uppercase": "",
-        "no_digits": "",
-        "json": "",
-        "bullets": "count",
-        "language": "code",
-        "role_boundary": "forbidden referral",
-        "named_constraint": "name forbidden required",
-    }.items()
-}
-"""The arguments of every verifier. All are needed, but `named_constraint` may leave out one of its lists."""
-
-MAX_SHOWN = 50
 MAX_ROW_BYTES = 2**20
 
 
@@ -152,7 +133,7 @@ def parse_probe_set(
         if not compiled.is_valid(row):
             wrong += problems("probe-set", document)
             continue
-        found = [*_wrong_row(document, domains)]
+        found = [*_wrong(document, domains)]
         if (first := seen.setdefault(row["id"], number)) != number:
             found.append(
                 document.diagnostic(
@@ -173,14 +154,6 @@ def parse_probe_set(
         digest=digest.hexdigest(),
         path=path,
     )
-
-
-def shortened(found: list[Diagnostic], path: str, shown: int = MAX_SHOWN) -> list[Diagnostic]:
-    """The first `shown` diagnostics, and one that says how many more there are."""
-    if len(found) <= shown:
-        return found
-    more = Diagnostic("CFT449", f"{len(found) - shown} more problems in this file are not shown", path)
-    return [*found[:shown], more]
 
 
 def _row(line: bytes, path: str, number: int) -> dict[str, Any]:
@@ -219,6 +192,7 @@ def _row(line: bytes, path: str, number: int) -> dict[str, Any]:
 
 
 def _probe(row: dict[str, Any]) -> Probe:
+    marks = row.get("language"), row.get("audience")
     if row["kind"] == "question":
         options = tuple(row["options"])
         return Question(
@@ -228,94 +202,25 @@ def _probe(row: dict[str, Any]) -> Probe:
             tuple(row["messages"]),
             options,
             options.index(row["answer"]),
+            *marks,
         )
     if row["kind"] == "group":
         members = tuple(Member(tuple(m["messages"]), tuple(m["options"])) for m in row["members"])
-        return ProbeGroup(row["id"], row["domain"], row["relation"], members)
+        return ProbeGroup(row["id"], row["domain"], row["relation"], members, *marks)
     checks = tuple(
         Check(c["verifier"], {name: value for name, value in c.items() if name != "verifier"})
         for c in row["checks"]
     )
     messages = tuple(row["messages"])
     return Conversation(
-        row["id"], row["domain"], row["category"], messages, checks, int(row["max_new_tokens"])
+        row["id"], row["domain"], row["category"], messages, checks, int(row["max_new_tokens"]), *marks
     )
 
 
-def _wrong_row(row: Document, domains: Collection[str]) -> Iterator[Diagnostic]:
-    data = row.data
-    if data["domain"] not in domains:
-        yield row.diagnostic(
-            "CFT307",
-            "the row's domain is neither a published one nor the tenant's",
-            found=data["domain"],
-            expected=either(domains),
-            help=suggestion(data["domain"], domains),
-        )
-    if data["kind"] == "group":
-        yield from _wrong_group(row)
-        for n, member in enumerate(data["members"]):
-            yield from _wrong_messages(row, ("members", n, "messages"), member["messages"])
-    else:
-        yield from _wrong_messages(row, ("messages",), data["messages"])
-    if data["kind"] == "question" and data["answer"] not in data["options"]:
-        yield row.diagnostic(
-            "CFT442",
-            "the answer is not one of the options",
-            found=show(data["answer"]),
-            expected=either(map(show, data["options"])),
-        )
-    for n, check in enumerate(data.get("checks", ())):
-        yield from _wrong_check(row, ("checks", n), check)
-
-
-def _wrong_group(row: Document) -> Iterator[Diagnostic]:
-    relation, members = row.data["relation"], row.data["members"]
-    counts = {len(m["options"]) for m in members}
-    if relation in ("negation", "implication") and len(members) != 2:
-        yield row.diagnostic(
-            "CFT443", f"{relation} holds between two members", found=str(len(members)), expected="2"
-        )
-    if relation == "negation" and counts != {2}:
-        yield row.diagnostic("CFT443", "negation needs members with two options each")
-    if relation in ("paraphrase", "symmetry") and len(counts) != 1:
-        yield row.diagnostic("CFT443", f"{relation} needs members with the same number of options")
-
-
-def _wrong_messages(row: Document, at: JsonPath, messages: list[Message]) -> Iterator[Diagnostic]:
-    """Roles as chat templates demand them: a system message first if any, then user and assistant in turn."""
-    roles = [m["role"] for m in messages]
-    turns = roles[1:] if roles[0] == "system" else roles
-    if turns[-1:] != ["user"] or turns != ["user", "assistant"] * (len(turns) // 2) + ["user"]:
-        yield row.diagnostic(
-            "CFT444",
-            f"`{dotted(at)}` is not a conversation that a model can answer",
-            found=", ".join(roles) if len(roles) <= 8 else f"{', '.join(roles[:3])}, …, {roles[-1]}",
-            expected="an optional system message, then user and assistant in turn, the user last",
-        )
-
-
-def _wrong_check(row: Document, at: JsonPath, check: dict[str, Any]) -> Iterator[Diagnostic]:
-    name, known = check["verifier"], VERIFIERS[check["verifier"]]
-    given = check.keys() - {"verifier"}
-    needed = known
-    if name == "named_constraint" and given & {"forbidden", "required"}:
-        needed = frozenset({"name"})
-    if given - known or needed - given:
-        yield row.diagnostic(
-            "CFT445",
-            f"`{dotted(at)}`: wrong arguments for the verifier {name}",
-            found=", ".join(sorted(given)) or "none",
-            expected="name, and forbidden or required" if name == "named_constraint" else _list(known),
-        )
-    if "pattern" in given & known:
-        try:
-            re.compile(check["pattern"])
-        except (re.error, OverflowError, RecursionError) as error:
-            yield row.diagnostic(
-                "CFT446", f"`{dotted(at)}`: not a regular expression: {error}", found=show(check["pattern"])
-            )
-
-
-def _list(names: Iterable[str]) -> str:
-    return ", ".join(sorted(names)) or "none"
+def _wrong(row: Document, domains: Collection[str]) -> Iterator[Diagnostic]:
+    yield from unknown_domain.of_row(row, domains)
+    for rule in PROBE_RULES:
+        yield from rule.check(row)
+    for n, test in enumerate(row.data.get("checks", ())):
+        for rule in VERIFIER_RULES:
+            yield from rule.check(test, row, ("checks", n))

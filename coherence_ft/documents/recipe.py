@@ -12,20 +12,16 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from coherence_ft.documents.constraint_set import Constraint, parse_constraints
+from coherence_ft.documents.base_reference import DERIVATIVE, base_kind
+from coherence_ft.documents.constraint_reader import parse_constraints
+from coherence_ft.documents.constraint_set import Constraint
 from coherence_ft.documents.diagnostics import CoherenceError, refusal
+from coherence_ft.documents.extends import require_file
 from coherence_ft.documents.reader import Document, JsonPath, dotted, parse_yaml, read_yaml
-from coherence_ft.documents.recipe_rules import (
-    DERIVATIVE,
-    base_kind,
-    wrong_base,
-    wrong_combinations,
-    wrong_data,
-    wrong_splits,
-    wrong_tenant,
-)
+from coherence_ft.documents.rules import recipe_signer, repeated_id, unknown_domain
+from coherence_ft.documents.rules.recipes import RECIPE_RULES
 from coherence_ft.documents.schemas import check
-from coherence_ft.documents.tenant import Tenant, read_tenant, require_file
+from coherence_ft.documents.tenant import Tenant, read_tenant
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,18 +147,25 @@ def read_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
     return recipe
 
 
-def read_recipe_and_tenant(path: Path | str, overrides: Sequence[str] = ()) -> tuple[Recipe, Tenant]:
-    """`read_recipe`, with the tenant document that it had to read anyway."""
-    document = override(read_yaml(path), overrides)
+def read_recipe_and_tenant(
+    path: Path | str, overrides: Sequence[str] = (), document: Document | None = None
+) -> tuple[Recipe, Tenant]:
+    """`read_recipe`, with the tenant document that it had to read anyway.
+
+    `document` is the recipe's content where it has been read already.
+    """
+    document = override(document or read_yaml(path), overrides)
     check(document, "recipe")
     constraints, problems = parse_constraints(document, ("constraints",))
-    for rule in (wrong_base, wrong_data, wrong_splits, wrong_combinations):
-        problems += rule(document)
+    problems += repeated_id.check(document)
+    for rule in RECIPE_RULES:
+        problems += rule.check(document)
     tenant = None
     try:
         require_file(document, ("tenant",), document.file(("tenant",)))
         tenant = read_tenant(document.file(("tenant",)))
-        problems += wrong_tenant(document, tenant)
+        problems += unknown_domain.unknown(document, ("domain",), document.data["domain"], tenant.domains)
+        problems += recipe_signer.check(document, tenant)
     except CoherenceError as error:
         problems += error.diagnostics
     if problems or tenant is None:

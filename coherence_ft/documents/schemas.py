@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable, Iterator
-from functools import cache
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache, partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from coherence_ft.documents.diagnostics import CoherenceError, Diagnostic
+from coherence_ft.documents import hints
+from coherence_ft.documents.diagnostics import MAX_SHOWN, CoherenceError, Diagnostic, shortened
+from coherence_ft.documents.limits import DEFAULT, reading_limits
 from coherence_ft.documents.reader import Document, JsonPath, dotted, get, read_yaml
 
 if TYPE_CHECKING:
     import jsonschema_rs
 
-API_VERSION = "coherence-ft/v1"
+API_FAMILY = "coherence-ft/"
+VERSIONS = ("v0", "v1")  # of the document format, oldest first; the last is the one that is read
+API_VERSION = f"{API_FAMILY}{VERSIONS[-1]}"
 KINDS = ("constraint-set", "tenant", "recipe")
 SCHEMAS = (*KINDS, "probe-set")
 META_SCHEMA = "https://json-schema.org/draft/2020-12/schema"
@@ -39,33 +44,39 @@ def schema_root() -> Path:
 
 
 @cache
-def load_schema(name: str) -> dict[str, Any]:
+def load_schema(name: str, version: str = VERSIONS[-1]) -> dict[str, Any]:
     """A published schema by name (`recipe`), as plain data."""
-    data: dict[str, Any] = read_yaml(schema_root() / "v1" / f"{name}.schema.yaml").data
+    with reading_limits(DEFAULT):  # a project's limits are for its own documents
+        data: dict[str, Any] = read_yaml(schema_root() / version / f"{name}.schema.yaml").data
     return data
 
 
 @cache
-def validator(name: str) -> jsonschema_rs.Draft202012Validator:
+def validator(name: str, version: str = VERSIONS[-1]) -> jsonschema_rs.Draft202012Validator:
     """The compiled schema, with `format` on."""
     import jsonschema_rs  # here: who only reads a manifest does not wait for it
 
-    schema = load_schema(name)
-    shared = load_schema("constraint-set")
+    schema = load_schema(name, version)
+    shared = load_schema("constraint-set", version)
     registry = jsonschema_rs.Registry([(shared["$id"], shared)])
     return jsonschema_rs.Draft202012Validator(schema, validate_formats=True, registry=registry)
 
 
-def problems(name: str, document: Document, at: JsonPath = ()) -> list[Diagnostic]:
+def problems(
+    name: str, document: Document, at: JsonPath = (), version: str = VERSIONS[-1]
+) -> list[Diagnostic]:
     """Every way in which a document is not what the schema asks, in the order of the file."""
     value = get(document.data, at)
-    compiled = validator(name)
+    compiled = validator(name, version)
     if compiled.is_valid(value):
         return []
-    found = dict.fromkeys(
-        diagnostic for error in compiled.iter_errors(value) for diagnostic in _explain(error, document, at)
-    )
-    return sorted(found, key=lambda d: (d.path, d.line, d.column))
+    errors = sorted(compiled.iter_errors(value), key=lambda e: document.place((*at, *e.instance_path)))
+    diagnostics = (diagnostic for error in errors for diagnostic in _explain(error, document, at))
+    found = dict.fromkeys(islice(diagnostics, MAX_SHOWN))  # explaining a thousand takes seconds
+    more = [Diagnostic("CFT449", "more problems in this file are not shown", document.path)]
+    if next(diagnostics, None) is None:
+        more = []
+    return sorted(found, key=lambda d: (d.path, d.line, d.column)) + more
 
 
 def check_schema(document: Document) -> list[Diagnostic]:
@@ -73,13 +84,13 @@ def check_schema(document: Document) -> list[Diagnostic]:
     import jsonschema_rs
 
     compiled = jsonschema_rs.Draft202012Validator({"$ref": META_SCHEMA}, validate_formats=True)
-    found = [
+    found = dict.fromkeys(
         document.diagnostic(
             "CFT210", f"not a valid JSON Schema: {_cut(error.message)}", tuple(error.instance_path)
         )
         for error in compiled.iter_errors(document.data)
-    ]
-    return list(dict.fromkeys(found))
+    )
+    return shortened(list(found), document.path)
 
 
 def kind_of(document: Document, expected: str | None = None) -> str:
@@ -95,7 +106,18 @@ def kind_of(document: Document, expected: str | None = None) -> str:
                 ("kind",) if "kind" in data else (),
                 found=f"kind: {show(kind)}" if "kind" in data else "no `kind`",
                 expected=f"kind: {either(wanted)}",
-                help=suggestion(kind, wanted),
+                help=suggestion(kind, wanted) if "kind" in data else "add it as one of the first lines",
+            )
+        )
+    if version in [f"{API_FAMILY}{earlier}" for earlier in VERSIONS[:-1]]:
+        raise CoherenceError(
+            document.diagnostic(
+                "CFT201",
+                "a document of an earlier version of the format",
+                ("apiVersion",),
+                found=f"apiVersion: {version}",
+                expected=f"apiVersion: {API_VERSION}",
+                help=f"run `coherence-ft migrate {document.path}`",
             )
         )
     if version != API_VERSION:
@@ -137,11 +159,14 @@ def either(values: Iterable[Any]) -> str:
 def suggestion(word: Any, known: Iterable[Any]) -> str:
     """`did you mean x?`, or nothing where nothing is near."""
     names = [k for k in known if isinstance(k, str)]
-    if not isinstance(word, str) or not names:
+    if not isinstance(word, str) or len(word) > _LONGEST_WORD or not names:
         return ""
     lowered = {name.lower().replace("_", "-"): name for name in names}
     near = difflib.get_close_matches(word.lower().replace("_", "-"), lowered, 1, 0.6)
     return f"did you mean `{lowered[near[0]]}`?" if near else ""
+
+
+_LONGEST_WORD = 100  # nobody misspells a longer one, and comparing takes time
 
 
 def _cut(text: str, width: int = 80) -> str:
@@ -150,17 +175,18 @@ def _cut(text: str, width: int = 80) -> str:
 
 def _explain(error: Any, document: Document, root: JsonPath) -> Iterator[Diagnostic]:
     at: JsonPath = (*root, *error.instance_path)
-    where = f"`{dotted(at)}`" if at else "the document"
+    where = f"`{_cut(dotted(at))}`" if at else "the document"
     value = get(document.data, at)
+    schema, name, load = _failing(error)
     match error.kind.name:
         case "additionalProperties":
-            known = list(_keyword(error, "properties") or {})
+            known = list(schema.get("properties", {}))
             for key in error.kind.unexpected:
                 missing = [k for k in known if k not in value]
-                near = suggestion(key, missing) or suggestion(key, known)
+                near = suggestion(key, missing) or suggestion(key, known) or _home(document, key, at, load)
                 yield document.diagnostic(
                     "CFT202",
-                    f"unknown key `{key}`" + (f" in {where}" if at else ""),
+                    f"unknown key `{_cut(key)}`" + (f" in {where}" if at else ""),
                     (*at, key),
                     key=True,
                     expected="" if near or not known else either(missing or known),
@@ -168,16 +194,18 @@ def _explain(error: Any, document: Document, root: JsonPath) -> Iterator[Diagnos
                 )
         case "required":
             key = error.kind.property
-            known = list(_keyword(error, "properties") or {})
-            mistyped = [k for k in value if k not in known and suggestion(k, [key])]
+            if _is_elsewhere(document, key, at, schema, load):
+                return  # said of the key that is there
+            meant, _ = hints.resolved(schema.get("properties", {}).get(key, {}), name, load)
             yield document.diagnostic(
                 "CFT203",
                 f"the key `{key}` is missing" + (f" in {where}" if at else ""),
                 at,
-                help=f"`{mistyped[0]}` may be a misspelling of it" if mistyped else "",
+                help=hints.to_add(key, meant),
             )
         case "type":
-            types = _keyword(error)
+            types = schema["type"]
+            items, _ = hints.resolved(schema.get("items", {}), name, load)
             names = [types] if isinstance(types, str) else types
             yield document.diagnostic(
                 "CFT204",
@@ -185,20 +213,19 @@ def _explain(error: Any, document: Document, root: JsonPath) -> Iterator[Diagnos
                 at,
                 found=show(value),
                 expected=either(_TYPES[n] for n in names),
-                help=_type_help(value, names),
+                help=hints.for_type(value, names, schema, items),
             )
         case "enum" | "const":
-            options = _keyword(error)
-            options = options if error.kind.name == "enum" else [options]
+            options = schema["enum"] if error.kind.name == "enum" else [schema["const"]]
             yield document.diagnostic(
                 "CFT205",
                 f"{where} is not one of the values it may have",
                 at,
                 found=show(value),
                 expected=either(map(str, options)),
-                help=suggestion(value, options),
+                help=hints.for_choice(value, options) or suggestion(value, options),
             )
-        case "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum" | "multipleOf" as name:
+        case "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum" | "multipleOf" as keyword:
             words = {
                 "minimum": "at least",
                 "maximum": "at most",
@@ -211,88 +238,107 @@ def _explain(error: Any, document: Document, root: JsonPath) -> Iterator[Diagnos
                 f"{where} is out of range",
                 at,
                 found=show(value),
-                expected=f"{words[name]} {_keyword(error)}",
+                expected=f"{words[keyword]} {schema[keyword]}",
+                help=hints.for_range(value, schema),
             )
-        case "pattern" | "format" | "minLength" | "maxLength" as name:
+        case "pattern" | "format" | "minLength" | "maxLength" as keyword:
             yield document.diagnostic(
                 "CFT207",
                 f"{where} is not text of the right form",
                 at,
                 found=show(value),
-                expected=_form(name, _keyword(error)),
+                expected=hints.form(schema, keyword),
+                help=hints.for_form(value, schema),
             )
-        case "minItems" | "maxItems" | "minProperties" | "maxProperties" as name:
+        case "minItems" | "maxItems" | "minProperties" | "maxProperties" as keyword:
             words = {"min": "at least", "max": "at most"}
-            things = "entry" if _keyword(error) == 1 else "entries"
+            things = "entry" if schema[keyword] == 1 else "entries"
             yield document.diagnostic(
                 "CFT208",
                 f"{where} has the wrong number of entries",
                 at,
                 found=str(len(value)),
-                expected=f"{words[name[:3]]} {_keyword(error)} {things}",
+                expected=f"{words[keyword[:3]]} {schema[keyword]} {things}",
             )
         case "uniqueItems":
-            repeated = next((n for n, item in enumerate(value) if item in value[:n]), 0)
+            written = [json.dumps(item, sort_keys=True) for item in value]
+            first = {text: n for n, text in reversed([*enumerate(written)])}
+            repeated = next((n for n, text in enumerate(written) if first[text] < n), 0)
             yield document.diagnostic(
-                "CFT208", f"{where} holds the same entry twice", (*at, repeated), found=show(value[repeated])
+                "CFT208",
+                f"{where} holds the same entry twice",
+                (*at, repeated),
+                found=show(value[repeated]),
+                help="remove one of the two",
             )
         case _:
-            yield _alternatives(error, document, at, where, value)
+            yield from _alternatives(error, document, at, where, value)
 
 
-def _alternatives(error: Any, document: Document, at: JsonPath, where: str, value: Any) -> Diagnostic:
+def _alternatives(
+    error: Any, document: Document, at: JsonPath, where: str, value: Any
+) -> Iterator[Diagnostic]:
     """`oneOf` and the rest. Alternatives that only ask for keys are named; others speak for themselves."""
-    branches = _keyword(error)
-    if isinstance(branches, list) and all(set(b) == {"required"} for b in branches):
+    schema, name, load = _failing(error)
+    branches = schema.get("oneOf", schema.get("anyOf"))
+    if not (isinstance(branches, list) and all(set(b) == {"required"} for b in branches)):
+        yield document.diagnostic("CFT209", f"{where}: {_cut(error.message, 200)}", at, found=show(value))
+    elif isinstance(value, dict):  # of anything else, `type` says that it is no mapping
+        properties = schema.get("properties", {})
         keys = [key for branch in branches for key in branch["required"]]
-        given = [key for key in keys if key in value]
-        return document.diagnostic(
+        given = sorted((k for k in keys if k in value), key=lambda k: document.place((*at, k), key=True))
+        if not given and any(_is_elsewhere(document, key, at, schema, load) for key in keys):
+            return  # said of the key that is there
+        meant = [hints.to_add(k, hints.resolved(properties.get(k, {}), name, load)[0]) for k in keys]
+        amount = "exactly" if "oneOf" in schema else "at least"
+        yield document.diagnostic(
             "CFT209",
-            f"{where} needs exactly one of {either(f'`{k}`' for k in keys)}",
+            f"{where} needs {amount} one of {either(f'`{k}`' for k in keys)}",
             (*at, given[1]) if len(given) > 1 else at,
             key=True,
             found=either(given).replace(" or ", " and ") if given else "none of them",
+            help="remove one of them" if given else either(meant),
         )
-    return document.diagnostic("CFT209", f"{where}: {_cut(error.message, 200)}", at, found=show(value))
 
 
-def _keyword(error: Any, sibling: str = "") -> Any:
-    """The value of the schema keyword that failed, or of a `sibling` beside it; None where there is none."""
+def _failing(error: Any) -> tuple[dict[str, Any], str, Callable[[str], dict[str, Any]]]:
+    """The schema with the keyword that failed, the name of its file, and what loads files of its version."""
     address, _, pointer = str(error.absolute_keyword_location).partition("#")
-    steps = [
-        step.replace("%24", "$").replace("~1", "/").replace("~0", "~") for step in pointer.split("/")[1:]
-    ]
-    if sibling:
-        steps[-1] = sibling
-    schema: Any = load_schema(address.rpartition("/")[2].removesuffix(".schema.yaml"))
-    for step in steps:
-        schema = schema[int(step)] if isinstance(schema, list) else schema.get(step)
-    return schema
+    version, file = address.split("/")[-2:]
+    load, name = partial(load_schema, version=version), file.removesuffix(".schema.yaml")
+    schema: Any = load(name)
+    for step in pointer.split("/")[1:-1]:
+        step = step.replace("%24", "$").replace("~1", "/").replace("~0", "~")
+        schema = schema[int(step)] if isinstance(schema, list) else schema[step]
+    return schema, name, load
 
 
-def _type_help(value: Any, names: list[str]) -> str:
-    if isinstance(value, str) and "boolean" in names and value.lower() in ("yes", "no", "on", "off"):
-        return "write true or false"
-    if isinstance(value, str) and {"number", "integer"} & set(names):
-        return "write the number without quotes, underscores or units"
-    if isinstance(value, int | float) and not isinstance(value, bool) and "string" in names:
-        return f'quote it: "{value}"'
-    if value is None:
-        return "give a value, or leave the key out"
-    if "array" in names and not isinstance(value, dict):
-        return f"write it as a list: [{value}]"
-    return ""
+def _known(document: Document, load: Callable[[str], dict[str, Any]]) -> dict[hints.Where, dict[str, Any]]:
+    """The keys of every mapping that a document of this kind may hold."""
+    kind = document.data.get("kind") if isinstance(document.data, dict) else None
+    return hints.mappings(kind, load) if kind in KINDS else {}
 
 
-def _form(keyword: str, limit: Any) -> str:
-    if keyword == "format":
-        return {"date": "a date as YYYY-MM-DD"}.get(limit, f"a {limit}")
-    if keyword == "minLength":
-        return "text that is not empty" if limit == 1 else f"at least {limit} characters"
-    if keyword == "maxLength":
-        return f"at most {limit} characters"
-    return {
-        "\\S": "text that is not blank",
-        "^[0-9a-f]{64}$": "64 lower-case hexadecimal digits",
-        "^[a-z0-9]+([._-][a-z0-9]+)*$": "lower-case words joined by `-`, `_` or `.`",
-    }.get(limit, f"text that matches {limit}")
+def _home(document: Document, key: str, at: JsonPath, load: Callable[[str], dict[str, Any]]) -> str:
+    return hints.home(key, hints.where(at), _known(document, load))
+
+
+def _is_elsewhere(
+    document: Document, key: str, at: JsonPath, schema: dict[str, Any], load: Callable[[str], dict[str, Any]]
+) -> bool:
+    """Whether a missing key is there, but misspelt or at the wrong depth: then it is reported as unknown."""
+    if schema.get("additionalProperties") is not False:
+        return False
+    value, properties = get(document.data, at), schema["properties"]
+    missing = [k for k in properties if k not in value]
+    unknown = islice((k for k in value if k not in properties), MAX_SHOWN)
+    if any(suggestion(k, missing) == f"did you mean `{key}`?" for k in unknown):
+        return True
+    known = _known(document, load)
+    inside = [(*at, k) for k, inner in value.items() if isinstance(inner, dict)]
+    return any(
+        isinstance(mapping := get(document.data, place), dict)
+        and key in mapping
+        and key not in known.get(hints.where(place), {key})
+        for place in (*inside, *(at[:n] for n in range(len(at))))
+    )

@@ -7,13 +7,23 @@ from datetime import date
 from enum import StrEnum
 from pathlib import Path
 
-from coherence_ft.documents.constraint_set import DOMAINS, ConstraintSet, Level, Origin, read_constraint_set
+from coherence_ft.documents.constraint_reader import origin, read_constraint_set
+from coherence_ft.documents.constraint_set import DOMAINS, ConstraintSet, Level, Origin
 from coherence_ft.documents.diagnostics import CoherenceError, Diagnostic
-from coherence_ft.documents.reader import Document, JsonPath, get, read_yaml
-from coherence_ft.documents.schemas import check, either, schema_root, suggestion
+from coherence_ft.documents.extends import locate
+from coherence_ft.documents.reader import Document, JsonPath, read_yaml
+from coherence_ft.documents.rules import DOCUMENT_RULES, unknown_domain
+from coherence_ft.documents.schemas import check
 
-PUBLISHED = "published:"
-"""Prefix of a constraint set that ships with this package."""
+SOURCES = (
+    "statute",
+    "regulator-guidance",
+    "tenant-policy",
+    "retrieved-document",
+    "conversation",
+    "model",
+)
+"""Where claims come from, the most trusted first, where a tenant gives no order of its own."""
 
 
 class Power(StrEnum):
@@ -21,6 +31,7 @@ class Power(StrEnum):
     TIGHTEN = "tighten"  # narrow a bound that somebody else set
     WAIVE = "waive"  # approve a waiver
     ATTEST = "attest"  # sign manifests
+    DELEGATE = "delegate"  # lend the other powers, except attest
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +62,22 @@ class Waiver:
     domain: str
     bound: float
     requested_by: str
-    approved_by: str
+    approved_by: tuple[str, ...]
+    reason: str
+    expires: date  # the last day on which it holds
+    origin: Origin
+    recipe: str | None = None  # None: every recipe of the domain
+
+
+@dataclass(frozen=True, slots=True)
+class Delegation:
+    """Powers lent until a date. Who holds them acts at the lender's level."""
+
+    lender: str
+    holder: str
+    powers: frozenset[Power]
+    domains: tuple[str, ...]  # empty: all
+    depth: int  # how many times they may be passed on
     reason: str
     expires: date  # the last day on which it holds
     origin: Origin
@@ -66,21 +92,26 @@ class Tenant:
     waivers: tuple[Waiver, ...]
     domains: tuple[str, ...]  # published ones and the tenant's own
     path: str
+    delegations: tuple[Delegation, ...] = ()
+    sources: tuple[str, ...] = SOURCES  # of claims, the most trusted first
 
     def authority(self, id: str) -> Authority | None:
         return next((a for a in self.authorities if a.id == id), None)
 
 
-def read_tenant(path: Path | str) -> Tenant:
+def read_tenant(path: Path | str, document: Document | None = None) -> Tenant:
     """Read a tenant document and the constraint sets of its layers.
 
     Raises `CoherenceError` with everything that is wrong in any of them (CFT1xx, 2xx, 307, 4xx). Whether the
-    authorities may do what they do is asked when constraints are resolved.
+    authorities may do what they do is asked when constraints are resolved. `document` is the file's content
+    where it has been read already.
     """
-    document = read_yaml(path)
+    document = document or read_yaml(path)
     check(document, "tenant")
     data = document.data
-    problems = [*_repeated(document)]
+    problems: list[Diagnostic] = []
+    for rule in DOCUMENT_RULES:
+        problems += rule.check(document)
     layers: list[Layer] = []
     for index in range(len(data["layers"])):
         try:
@@ -88,128 +119,74 @@ def read_tenant(path: Path | str) -> Tenant:
         except CoherenceError as error:
             problems += error.diagnostics
     domains = tuple(dict.fromkeys((*DOMAINS, *data.get("domains", ()))))
-    named: list[tuple[JsonPath, str | None]] = [
-        (("layers", index, "set"), layer.constraint_set.domain) for index, layer in enumerate(layers)
-    ]
-    waivers = data.get("waivers") or ()
-    if len(layers) < len(data["layers"]):
-        named = []  # a set that cannot be read has no domain
-    named += [(("waivers", index, "domain"), waiver["domain"]) for index, waiver in enumerate(waivers)]
-    for at, domain in named:
-        if domain is not None and domain not in domains:
-            problems.append(unknown_domain(document, at, domain, domains))
+    problems += unknown_domain.check(document, layers, domains)
     if problems:
         raise CoherenceError(problems)
     return Tenant(
         id=data["id"],
         title=data["title"],
-        authorities=tuple(
-            Authority(
-                id=authority["id"],
-                title=authority["title"],
-                level=Level(authority["level"]),
-                powers=frozenset(map(Power, authority["powers"])),
-                public_keys=tuple(
-                    document.file(("authorities", index, "public_keys", n))
-                    for n in range(len(authority.get("public_keys", ())))
-                ),
-                origin=_origin(document, ("authorities", index)),
-            )
-            for index, authority in enumerate(data["authorities"])
-        ),
+        authorities=tuple(_authority(document, n) for n in range(len(data["authorities"]))),
         layers=tuple(layers),
-        waivers=tuple(
-            Waiver(
-                constraint=waiver["constraint"],
-                domain=waiver["domain"],
-                bound=float(waiver["bound"]),
-                requested_by=waiver["requested_by"],
-                approved_by=waiver["approved_by"],
-                reason=waiver["reason"],
-                expires=date.fromisoformat(waiver["expires"]),
-                origin=_origin(document, ("waivers", index)),
-            )
-            for index, waiver in enumerate(waivers)
-        ),
+        waivers=tuple(_waiver(document, n) for n in range(len(data.get("waivers", ())))),
         domains=domains,
         path=document.path,
+        delegations=tuple(_delegation(document, n) for n in range(len(data.get("delegations", ())))),
+        sources=tuple(source["id"] for source in data["sources"]) if "sources" in data else SOURCES,
     )
 
 
-def unknown_domain(document: Document, at: JsonPath, domain: str, known: tuple[str, ...]) -> Diagnostic:
-    return document.diagnostic(
-        "CFT307",
-        f"the tenant has no domain `{domain}`",
-        at,
-        found=domain,
-        expected=either(known),
-        help=suggestion(domain, known) or "a tenant adds its own under `domains`",
+def _authority(document: Document, index: int) -> Authority:
+    at: JsonPath = ("authorities", index)
+    data = document.data["authorities"][index]
+    return Authority(
+        id=data["id"],
+        title=data["title"],
+        level=Level(data["level"]),
+        powers=frozenset(map(Power, data["powers"])),
+        public_keys=tuple(
+            document.file((*at, "public_keys", n)) for n in range(len(data.get("public_keys", ())))
+        ),
+        origin=origin(document, at),
     )
 
 
 def _layer(document: Document, index: int) -> Layer:
     at: JsonPath = ("layers", index)
     data = document.data["layers"][index]
-    name: str = data["set"]
-    if name.startswith(PUBLISHED):
-        folder = schema_root() / "domains"
-        published = sorted(p.stem for p in folder.glob("*.yaml"))
-        if name.removeprefix(PUBLISHED) not in published:
-            raise CoherenceError(
-                document.diagnostic(
-                    "CFT410",
-                    "no constraint set of this name is published",
-                    (*at, "set"),
-                    found=name,
-                    expected=either(PUBLISHED + p for p in published),
-                    help=suggestion(name.removeprefix(PUBLISHED), published),
-                )
-            )
-        path = folder / f"{name.removeprefix(PUBLISHED)}.yaml"
-    else:
-        path = document.file((*at, "set"))
-        require_file(document, (*at, "set"), path)
     return Layer(
         level=Level(data["level"]),
         authority=data["authority"],
-        constraint_set=read_constraint_set(path),
-        origin=_origin(document, at),
+        constraint_set=read_constraint_set(locate(document, (*at, "set"), data["set"])),
+        origin=origin(document, at),
     )
 
 
-def require_file(document: Document, at: JsonPath, path: Path) -> None:
-    """Raise CFT411 at the place that names it unless the file exists."""
-    if path.is_file():
-        return
-    siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-    raise CoherenceError(
-        document.diagnostic(
-            "CFT411",
-            "the document names a file that does not exist",
-            at,
-            found=str(get(document.data, at)),
-            help=suggestion(path.name, siblings) or "paths are relative to the document that names them",
-        )
+def _waiver(document: Document, index: int) -> Waiver:
+    at: JsonPath = ("waivers", index)
+    data = document.data["waivers"][index]
+    return Waiver(
+        constraint=data["constraint"],
+        domain=data["domain"],
+        bound=float(data["bound"]),
+        requested_by=data["requested_by"],
+        approved_by=tuple(data["approved_by"]),
+        reason=data["reason"],
+        expires=date.fromisoformat(data["expires"]),
+        origin=origin(document, at),
+        recipe=data.get("recipe"),
     )
 
 
-def _repeated(document: Document) -> list[Diagnostic]:
-    """Authorities given twice: it would be open whose powers and keys count."""
-    seen: set[str] = set()
-    problems = []
-    for index, authority in enumerate(document.data["authorities"]):
-        if authority["id"] in seen:
-            problems.append(
-                document.diagnostic(
-                    "CFT406",
-                    f"the authority `{authority['id']}` is given twice",
-                    ("authorities", index, "id"),
-                    help="give each its own id, or merge the two",
-                )
-            )
-        seen.add(authority["id"])
-    return problems
-
-
-def _origin(document: Document, at: JsonPath) -> Origin:
-    return Origin(document.path, *document.place(at))
+def _delegation(document: Document, index: int) -> Delegation:
+    at: JsonPath = ("delegations", index)
+    data = document.data["delegations"][index]
+    return Delegation(
+        lender=data["from"],
+        holder=data["to"],
+        powers=frozenset(map(Power, data["powers"])),
+        domains=tuple(data.get("domains", ())),
+        depth=data.get("depth", 0),
+        reason=data["reason"],
+        expires=date.fromisoformat(data["expires"]),
+        origin=origin(document, at),
+    )

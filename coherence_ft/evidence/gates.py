@@ -6,7 +6,8 @@ import math
 from datetime import date
 
 from coherence_ft.documents.canonical import decimal
-from coherence_ft.documents.constraint_set import Constraint, Direction
+from coherence_ft.documents.constraint_set import Constraint
+from coherence_ft.documents.metrics import Direction
 from coherence_ft.documents.tenant import Waiver
 from coherence_ft.evidence.assessment import Verdict
 from coherence_ft.evidence.estimate import Estimate
@@ -40,7 +41,7 @@ def decide(
     if _against(constraint, waiver.bound, estimate)[0] is not Verdict.PASS:
         return verdict, f"{why}; the waiver to {_bound(waiver.bound)} is not met either"
     granted = f"waived to {_demand(constraint, waiver.bound)} until {waiver.expires.isoformat()}"
-    return Verdict.WAIVED, f"{why}; {granted} by {waiver.approved_by}"
+    return Verdict.WAIVED, f"{why}; {granted} by {', '.join(waiver.approved_by)}"
 
 
 def _waiver_refused(constraint: Constraint, waiver: Waiver, today: date) -> str:

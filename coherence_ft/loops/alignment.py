@@ -15,7 +15,14 @@ from coherence_ft.loops.observation import ReplyObservation
 def estimate(constraint: Constraint, replies: Sequence[ReplyObservation]) -> Estimate | Missing:
     """`violation_rate`: the share of conversations with a failed check; each conversation counts once."""
     category = constraint.category
-    seen = sorted((r for r in replies if category in (None, r.category)), key=lambda r: r.probe)
+    seen = sorted(
+        (
+            r
+            for r in replies
+            if category in (None, r.category) and constraint.scope.admits(r.language, r.audience)
+        ),
+        key=lambda r: r.probe,
+    )
     if not seen:
         return Missing(f"no conversation{f' on {category}' if category else ''} was held")
     violated = np.array([reply.violated for reply in seen])

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from coherence_ft.documents.constraint_set import Constraint
+from coherence_ft.documents.constraint_set import EVERYWHERE, Constraint, Scope
 from coherence_ft.evidence import metrics
 from coherence_ft.evidence.abstention import threshold_at
 from coherence_ft.evidence.calibrators import PlattCalibrator, fit_platt
@@ -22,13 +22,25 @@ _FOLDS = 10
 class Forecasts:
     """Answers with their calibrated confidence, in the order of their probe ids."""
 
-    probes: tuple[str, ...]
+    answers: tuple[AnswerObservation, ...]
     forecast: Array  # (n,) calibrated probability that the chosen option is right
     right: Array  # (n,) bool
     groups: Array  # (n,) labels
 
     def __len__(self) -> int:
-        return len(self.probes)
+        return len(self.answers)
+
+    @property
+    def probes(self) -> tuple[str, ...]:
+        return tuple(a.probe for a in self.answers)
+
+    def within(self, scope: Scope) -> Forecasts:
+        """Those that count for a constraint of this scope."""
+        kept = [scope.admits(a.language, a.audience, a.routing_pattern) for a in self.answers]
+        if all(kept):
+            return self
+        answers = tuple(a for a, keep in zip(self.answers, kept, strict=True) if keep)
+        return Forecasts(answers, self.forecast[kept], self.right[kept], self.groups[kept])
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +49,9 @@ class Evidence:
 
     calibration: Forecasts
     evaluated: Forecasts
+
+    def within(self, scope: Scope) -> Evidence:
+        return Evidence(self.calibration.within(scope), self.evaluated.within(scope))
 
 
 def fit(observations: Observations) -> PlattCalibrator:
@@ -69,9 +84,15 @@ def cross_fitted(observations: Observations) -> Forecasts:
 
 def estimate(constraint: Constraint, evidence: Evidence, base: Evidence | None = None) -> Estimate | Missing:
     """The estimate of one of this loop's metrics. `base` is needed for `brier_gain` alone."""
+    evidence = evidence.within(constraint.scope)
+    base = base.within(constraint.scope) if base else None
     seen, confidence = evidence.evaluated, constraint.confidence
     if len(seen) == 0:
-        return Missing("no question was answered")
+        return Missing(
+            "no question in its scope was answered"
+            if constraint.scope.observed != EVERYWHERE
+            else "no question was answered"
+        )
     arrays = seen.forecast, seen.right, seen.groups
     match constraint.metric:
         case "accuracy":
@@ -142,7 +163,7 @@ def _apply(calibrator: PlattCalibrator, answers: Sequence[AnswerObservation]) ->
 
 def _forecasts(answers: Sequence[AnswerObservation], forecast: Array) -> Forecasts:
     return Forecasts(
-        tuple(a.probe for a in answers),
+        tuple(answers),
         forecast,
         np.array([a.correct for a in answers], dtype=bool),
         np.array([a.group for a in answers], dtype=str),

@@ -7,9 +7,10 @@ from datetime import date
 
 import numpy as np
 
-from coherence_ft.authority.resolve import ResolvedConstraint, ResolvedConstraints
-from coherence_ft.documents.constraint_set import METRICS, Constraint, Enforcement
+from coherence_ft.authority.resolved import ResolvedConstraint, ResolvedConstraints
+from coherence_ft.documents.constraint_set import EVERYWHERE, GENERAL, Constraint, Enforcement
 from coherence_ft.documents.diagnostics import CoherenceError
+from coherence_ft.documents.metrics import METRICS
 from coherence_ft.evidence.abstention import Certificate, learn_then_test
 from coherence_ft.evidence.assessment import Assessment, ConstraintResult, Verdict
 from coherence_ft.evidence.calibrators import PlattCalibrator
@@ -18,8 +19,6 @@ from coherence_ft.evidence.gates import decide
 from coherence_ft.loops import alignment, calibration, integrity, soundness
 from coherence_ft.loops.calibration import Evidence
 from coherence_ft.loops.observation import Observations
-
-_EVERYWHERE = "general"  # observations of this domain count in every other
 
 
 class CoherenceEngine:
@@ -87,7 +86,7 @@ class CoherenceEngine:
 
     def _relevant(self, seen: Observations) -> tuple[Observations, int]:
         """What these constraints speak for, and how many observations are left out."""
-        domains = {self.resolved.domain, _EVERYWHERE}
+        domains = {self.resolved.domain, GENERAL}
         kept = replace(
             seen,
             answers=tuple(a for a in seen.answers if a.domain in domains),
@@ -101,7 +100,8 @@ class CoherenceEngine:
         promises = []
         for resolved, result in zip(self.resolved.constraints, results, strict=True):
             constraint, waiver = resolved.constraint, resolved.waiver
-            if constraint.metric == "selective_risk":
+            # A promise to some audience or language only is no promise to everybody that is served.
+            if constraint.metric == "selective_risk" and constraint.scope.observed == EVERYWHERE:
                 waived = result.verdict is Verdict.WAIVED and waiver is not None
                 bound = waiver.bound if waived and waiver is not None else constraint.bound
                 report_only = constraint.enforcement is Enforcement.REPORT

@@ -45,7 +45,14 @@ def is_sound(group: GroupObservation) -> bool:
 def estimate(constraint: Constraint, groups: Sequence[GroupObservation]) -> Estimate | Missing:
     """`contradiction_rate`: the share of groups that contradict themselves; each group counts once."""
     relation = constraint.relation
-    seen = sorted((g for g in groups if relation in (None, g.relation)), key=lambda g: g.probe)
+    seen = sorted(
+        (
+            g
+            for g in groups
+            if relation in (None, g.relation) and constraint.scope.admits(g.language, g.audience)
+        ),
+        key=lambda g: g.probe,
+    )
     if not seen:
         return Missing(f"no {relation or 'probe'} group was answered")
     found = np.array([contradicts(group) for group in seen])

@@ -21,6 +21,8 @@ class AnswerObservation:
     probabilities: tuple[float, ...]
     answer: int
     routing_pattern: str = DENSE
+    language: str | None = None  # as the probe is marked
+    audience: str | None = None
 
     @property
     def choice(self) -> int:
@@ -43,6 +45,8 @@ class GroupObservation:
     domain: str
     relation: str
     choices: tuple[int, ...]
+    language: str | None = None
+    audience: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,8 @@ class ReplyObservation:
     category: str
     reply: str
     checks: tuple[CheckResult, ...]
+    language: str | None = None
+    audience: str | None = None
 
     @property
     def violated(self) -> bool:

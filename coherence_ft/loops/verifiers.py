@@ -2,7 +2,7 @@
 
 Text is compared without regard to case, to the width of spaces, to invisible characters and to the
 typographic form of quotes, so that `I can’t` is found by `i can't`. Arguments are those of
-`documents.probe_set.VERIFIERS`.
+`documents.verifiers.VERIFIERS`.
 """
 
 from __future__ import annotations
@@ -37,6 +37,11 @@ def check(verifier: str, arguments: dict[str, object], reply: str) -> CheckResul
             expected=str(inspect.signature(verify)),
         ) from None
     return CheckResult(verifier, passed, detail)
+
+
+def holds(text: str, phrase: str) -> bool:
+    """Whether a text holds a phrase, in the form in which texts are compared here."""
+    return _plain(phrase) in _plain(text)
 
 
 def _plain(text: str) -> str:

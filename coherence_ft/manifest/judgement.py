@@ -8,11 +8,13 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-from coherence_ft.authority.layers import strictness
-from coherence_ft.authority.resolve import ResolvedConstraint, ResolvedConstraints, resolve
+from coherence_ft.authority.layers import adopted
+from coherence_ft.authority.resolve import resolve
+from coherence_ft.authority.resolved import ResolvedConstraint, ResolvedConstraints
 from coherence_ft.documents.canonical import canonical_digest
 from coherence_ft.documents.constraint_set import Enforcement
 from coherence_ft.documents.diagnostics import CoherenceError, Diagnostic, refusal
+from coherence_ft.documents.strictness import strictness
 from coherence_ft.documents.tenant import Tenant
 from coherence_ft.evidence.assessment import Assessment, ConstraintResult, Verdict
 from coherence_ft.evidence.gates import decide
@@ -151,7 +153,7 @@ def problems(
                 )
             )
         if predicate["tenant"] == tenant.id:
-            found += _today(resolved, assessment, tenant, today, where)
+            found += _today(resolved, assessment, tenant, predicate["name"], today, where)
     return found
 
 
@@ -252,15 +254,20 @@ def _results(
 
 
 def _today(
-    resolved: ResolvedConstraints, assessment: Assessment, tenant: Tenant, today: date, where: str
+    resolved: ResolvedConstraints,
+    assessment: Assessment,
+    tenant: Tenant,
+    recipe: str,
+    today: date,
+    where: str,
 ) -> list[Diagnostic]:
     """Tightened since, or a waiver gone: a certificate ends with what it rests on."""
     results = {result.constraint: result for result in assessment.results}
     stated = {
         constraint.id
-        for layer in tenant.layers
-        if layer.constraint_set.domain in (None, resolved.domain)
-        for constraint in layer.constraint_set.constraints
+        for _, sets in adopted(tenant, resolved.domain)
+        for each in sets
+        for constraint in each.constraint_set.constraints
     }
     # The recipe's own constraints are no part of the tenant document, yet a waiver may speak of one.
     own = [
@@ -271,7 +278,7 @@ def _today(
         and result.verdict is Verdict.WAIVED
     ]
     try:
-        current = resolve(tenant, resolved.domain, own, today=today)
+        current = resolve(tenant, resolved.domain, own, recipe=recipe, today=today)
     except CoherenceError as error:
         return list(error.diagnostics)
     assessed = {r.constraint.id: r for r in resolved.constraints}
@@ -311,11 +318,7 @@ def _tightened(was: ResolvedConstraint | None, now: ResolvedConstraint) -> str:
     if was is None:
         return "was added"
     before, after = was.constraint, now.constraint
-    if (before.metric, before.direction, before.parameters) != (
-        after.metric,
-        after.direction,
-        after.parameters,
-    ):
+    if before.measure != after.measure:
         return "measures something else"
     for name in _COMPARED:
         # Not `<`: what cannot be compared is no reason to let it through.

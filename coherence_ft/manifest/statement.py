@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from coherence_ft.authority.resolve import ResolvedConstraints
+from coherence_ft.authority.resolved import ResolvedConstraints
 from coherence_ft.documents.canonical import canonical_digest, decimal
 from coherence_ft.evidence.assessment import Assessment, ConstraintResult, Verdict
 
@@ -209,7 +209,7 @@ def downstream_modifier(training: int | None, base: int | None) -> dict[str, Any
 
 def waivers_used(
     constraints: ResolvedConstraints, results: Iterable[ConstraintResult]
-) -> list[dict[str, str]]:
+) -> list[dict[str, Any]]:
     """The waivers that a `waived` verdict rests on, in the order of the constraints."""
     waived = {result.constraint for result in results if result.verdict is Verdict.WAIVED}
     return [
@@ -218,9 +218,10 @@ def waivers_used(
             "domain": waiver.domain,
             "bound": decimal(waiver.bound),
             "requestedBy": waiver.requested_by,
-            "approvedBy": waiver.approved_by,
+            "approvedBy": list(waiver.approved_by),
             "reason": waiver.reason,
             "expires": waiver.expires.isoformat(),
+            "recipe": waiver.recipe,
         }
         for resolved in constraints.constraints
         if resolved.constraint.id in waived and (waiver := resolved.waiver)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from coherence_ft.authority.keys import known_keys
-from coherence_ft.authority.resolve import ResolvedConstraints
+from coherence_ft.authority.resolved import ResolvedConstraints
 from coherence_ft.authority.trust import find_tenant
 from coherence_ft.documents.diagnostics import CoherenceError, Diagnostic, refusal
 from coherence_ft.documents.tenant import Authority, Power, Tenant, read_tenant

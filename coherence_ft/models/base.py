@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from coherence_ft.documents.base_reference import DERIVATIVE
 from coherence_ft.documents.canonical import canonical_digest, file_digest
 from coherence_ft.documents.diagnostics import CoherenceError, refusal
 from coherence_ft.documents.recipe import BaseModel, Quantization
-from coherence_ft.documents.recipe_rules import DERIVATIVE
 from coherence_ft.models import architecture, gguf, hub
 from coherence_ft.models.errors import first_line
 from coherence_ft.models.packages import SCHEME as PACKAGE

@@ -153,12 +153,14 @@ def _measure(
     scored = score_options(model, tokenizer, [(render(tokenizer, a.messages), a.options) for a in asked])
     probabilities = scored.probabilities
     answers = tuple(
-        AnswerObservation(q.id, q.group, q.domain, p, q.answer)
+        AnswerObservation(q.id, q.group, q.domain, p, q.answer, language=q.language, audience=q.audience)
         for q, p in zip(questions, probabilities, strict=False)
     )
     rest = iter(probabilities[len(questions) :])
     group_observations = tuple(
-        GroupObservation(g.id, g.domain, g.relation, tuple(_argmax(next(rest)) for _ in g.members))
+        GroupObservation(
+            g.id, g.domain, g.relation, tuple(_argmax(next(rest)) for _ in g.members), g.language, g.audience
+        )
         for g in groups
     )
 
@@ -175,6 +177,8 @@ def _measure(
             c.category,
             text,
             tuple(check(k.verifier, k.arguments, text) for k in c.checks),
+            c.language,
+            c.audience,
         )
         for c, text in zip(conversations, replied.texts, strict=True)
     )

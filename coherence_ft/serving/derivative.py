@@ -9,11 +9,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from coherence_ft.authority.resolve import resolve
+from coherence_ft.authority.resolved import ResolvedConstraints
+from coherence_ft.authority.wording import ResolvedBand
+from coherence_ft.documents.constraint_set import Act
 from coherence_ft.documents.diagnostics import refusal
 from coherence_ft.documents.recipe import BaseModel, Quantization
 from coherence_ft.evidence.calibrators import PlattCalibrator
+from coherence_ft.loops.boundaries import broken
 from coherence_ft.manifest.statement import Stage
-from coherence_ft.manifest.verify import VerifiedManifest, verify
+from coherence_ft.manifest.verify import VerifiedManifest, trusted_tenant, verify
 from coherence_ft.models.base import LocatedBase, load_model, load_tokenizer, locate, put_adapter
 from coherence_ft.models.chat import render
 from coherence_ft.models.generation import generate_replies
@@ -53,13 +58,16 @@ class VerifiedDerivative:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`text`: what may be delivered, empty when abstained. `confidence`: calibrated probability that
-    the chosen answer is right; None where none can be stated. `why` says why it abstained, or why not."""
+    """`text`: the chosen answer, empty when abstained. `confidence`: calibrated probability that it is right;
+    None where none can be stated. `why` says why it abstained, or why not. `wording`: what to say to the
+    user, by the tenant's bands: the answer with its doubt, or what is said in place of an answer.
+    """
 
     text: str
     confidence: float | None
     abstained: bool
     why: str
+    wording: str = ""
 
 
 class Derivative:
@@ -71,11 +79,13 @@ class Derivative:
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
         calibrator: PlattCalibrator | None,
+        resolved: ResolvedConstraints,
     ) -> None:
         self.manifest = verified.manifest
         self.model = model
         self.tokenizer = tokenizer
         self.calibrator = calibrator
+        self.resolved = resolved
         threshold = verified.manifest.predicate["abstentionThreshold"]
         self.threshold = None if threshold is None else float(threshold)
         self.domain: str = verified.manifest.predicate["domain"]
@@ -87,12 +97,15 @@ class Derivative:
         question: str | Sequence[dict[str, str]],
         options: Sequence[str] | None = None,
         *,
+        audience: str | None = None,
         max_new_tokens: int = 64,
     ) -> Answer:
         """Answer one question: a user's words, or messages that end with the user's turn.
 
         `options`: the admissible answers; left out, those that all calibration questions shared. What was
         certified is the choice among options, so a free answer is withheld: no confidence covers it.
+        `audience`: whom the tenant's wording is for. What breaks a role boundary or a named constraint of the
+        tenant is withheld.
         """
         messages = [{"role": "user", "content": question}] if isinstance(question, str) else list(question)
         prompt = render(self.tokenizer, messages)
@@ -113,19 +126,32 @@ class Derivative:
         if self.calibrator is None or self.threshold is None:
             return Answer("", None, True, "no abstention threshold is certified for this derivative")
         confidence = self.calibrator.confidence(probabilities, self.domain)
-        if confidence < self.threshold:
-            return Answer(
-                "",
-                confidence,
-                True,
-                f"confidence {confidence:.3f} is below the certified threshold {self.threshold:.3f}",
-            )
-        return Answer(
-            admissible[best],
-            confidence,
-            False,
-            f"confidence {confidence:.3f} reaches the certified threshold {self.threshold:.3f}",
-        )
+        asked = " ".join(m["content"] for m in messages if m["role"] == "user")
+        return self._worded(admissible[best], confidence, asked, audience)
+
+    def _worded(self, text: str, confidence: float, asked: str, audience: str | None) -> Answer:
+        """The answer in the tenant's words, if threshold, wording and boundaries let it out."""
+        wording = self.resolved.wording_for(audience)
+        if self.threshold is None or confidence < self.threshold:
+            least = "none" if self.threshold is None else f"{self.threshold:.3f}"
+            why = f"confidence {confidence:.3f} is below the certified threshold {least}"
+            instead = [band for band in wording.bands if band.act is Act.DEFER] if wording else []
+            return Answer("", confidence, True, why, _said(instead[-1], "", confidence) if instead else "")
+        said = text
+        if wording is not None:
+            band = wording.band(confidence)
+            said = _said(band, text, confidence)
+            if band.act is Act.DEFER:
+                why = f"at confidence {confidence:.3f} the wording of {band.layer} defers"
+                return Answer("", confidence, True, why, said)
+        if breaches := broken(self.resolved, asked, said):
+            return Answer("", confidence, True, "; ".join(breaches))
+        why = f"confidence {confidence:.3f} reaches the certified threshold {self.threshold:.3f}"
+        return Answer(text, confidence, False, why, said)
+
+
+def _said(band: ResolvedBand, text: str, confidence: float) -> str:
+    return band.phrase.format(answer=text, confidence=f"{100 * confidence:.0f} %")
 
 
 def load_derivative(
@@ -136,12 +162,17 @@ def load_derivative(
     `tenant`: the tenant document, which is where trust starts; left out, as for `coherence-ft verify`.
     `base`: where the base model is on this machine, if not where it was trained; its content must be the
     same. Raises CoherenceError.
+
+    The tenant's wording, role boundaries and named constraints are those of its document as it is now.
     """
     verified = verify_derivative(folder, tenant=tenant, base=base, stage=Stage.CERTIFIED)
+    predicate = verified.manifest.predicate
+    trusted = trusted_tenant(tenant, checked=Path(folder))
+    resolved = resolve(trusted, predicate["domain"], recipe=predicate["name"])
     model, tokenizer = load_weights(verified)
     document = verified.manifest.calibrator
     calibrator = PlattCalibrator.from_json(document).for_model(verified.weights) if document else None
-    return Derivative(verified, model, tokenizer, calibrator)
+    return Derivative(verified, model, tokenizer, calibrator, resolved)
 
 
 def verify_derivative(

@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from coherence_ft.authority.resolve import ResolvedConstraints
+from coherence_ft.authority.resolved import ResolvedConstraints
 from coherence_ft.evidence.assessment import Assessment
 from coherence_ft.evidence.calibrators import PlattCalibrator
 from coherence_ft.manifest.statement import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from coherence_ft.authority.resolve import ResolvedConstraints
+from coherence_ft.authority.resolved import ResolvedConstraints
 from coherence_ft.documents.diagnostics import refusal
 from coherence_ft.documents.probe_set import read_probe_set
 from coherence_ft.documents.recipe import BaseModel, Recipe

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from coherence_ft.authority.resolve import ResolvedConstraints
+from coherence_ft.authority.resolved import ResolvedConstraints
 from coherence_ft.documents.probe_set import ProbeSet
 from coherence_ft.evidence.assessment import Assessment
 from coherence_ft.evidence.calibrators import PlattCalibrator

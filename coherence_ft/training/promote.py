@@ -15,7 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from coherence_ft.authority.keys import signing_key
-from coherence_ft.authority.resolve import ResolvedConstraints, resolve
+from coherence_ft.authority.resolve import resolve
+from coherence_ft.authority.resolved import ResolvedConstraints
 from coherence_ft.documents.canonical import canonical_digest, file_digest
 from coherence_ft.documents.diagnostics import CoherenceError, Diagnostic, refusal
 from coherence_ft.documents.probe_set import ProbeSet, read_probe_set
@@ -67,7 +68,7 @@ def certify(checkpoint: Path, recipe: Recipe, watch: Watch) -> Certification:
     Raises CoherenceError when the checkpoint does not verify, or its recipe or probes are not those given.
     """
     tenant = read_tenant(recipe.tenant)
-    constraints = resolve(tenant, recipe.domain, recipe.constraints)
+    constraints = resolve(tenant, recipe.domain, recipe.constraints, recipe=recipe.name)
     signing_key(signer(tenant, recipe.signer))  # a missing key is better known before the measuring
     verified = verify_derivative(checkpoint, tenant=recipe.tenant)
     _same_recipe(verified, recipe)

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coherence_ft.authority.keys import signing_key
-from coherence_ft.authority.resolve import ResolvedConstraints, resolve
+from coherence_ft.authority.resolve import resolve
+from coherence_ft.authority.resolved import ResolvedConstraints
+from coherence_ft.documents.base_reference import DERIVATIVE
 from coherence_ft.documents.diagnostics import refusal
 from coherence_ft.documents.probe_set import ProbeSet, read_probe_set
 from coherence_ft.documents.recipe import Adapter, BaseModel, Quantization, Recipe
-from coherence_ft.documents.recipe_rules import DERIVATIVE
 from coherence_ft.documents.tenant import Authority, Power, Tenant, read_tenant
 from coherence_ft.manifest.statement import Base, DataSet, Method, Parent
 from coherence_ft.models.base import LocatedBase, load_tokenizer, locate, read_template

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coherence_ft.authority.keys import signing_key
-from coherence_ft.authority.resolve import ResolvedConstraints, resolve
+from coherence_ft.authority.resolve import resolve
+from coherence_ft.authority.resolved import ResolvedConstraints
 from coherence_ft.documents.canonical import canonical_digest
 from coherence_ft.documents.diagnostics import CoherenceError, Diagnostic, Severity, refusal
 from coherence_ft.documents.probe_set import ProbeSet, read_probe_set
@@ -60,7 +61,7 @@ def prepare(recipe: Recipe) -> PreparedRun:
     """Read and check all that the recipe names. Raises one CoherenceError with everything found."""
     findings: list[Diagnostic] = []
     tenant = read_tenant(recipe.tenant)
-    constraints = resolve(tenant, recipe.domain, recipe.constraints)
+    constraints = resolve(tenant, recipe.domain, recipe.constraints, recipe=recipe.name)
     key = signing_key(signer(tenant, recipe.signer))
     data = None
     probe_sets: dict[str, ProbeSet] = {}

@@ -50,13 +50,6 @@ CODES: tuple[Code, ...] = (
         "id: auroc-internal, at_least: 0.9   # a constraint of its own",
     ),
     Code(
-        "CFT307",
-        "a domain that the tenant does not have",
-        "Which constraints apply follows from the domain. A misspelt one would silently select too few.",
-        "domain: clinial",
-        "domain: clinical",
-    ),
-    Code(
         "CFT308",
         "no hard constraint applies",
         "With nothing that gates promotion, every checkpoint would pass. So it is refused.",
@@ -106,6 +99,99 @@ CODES: tuple[Code, ...] = (
         "a slip, or a leftover that misleads the next reader.",
         "constraint: selective-risc",
         "constraint: selective-risk",
+    ),
+    Code(
+        "CFT331",
+        "an authority that nothing uses",
+        "It owns no constraint, adopts no set, signs, approves and lends nothing. A leftover misleads who "
+        "reads the taxonomy, and its key may still be trusted by somebody.",
+        "authorities: [{id: former-lead, level: tenant, powers: [set]}]   # and nothing else names it",
+        "authorities: []   # or a layer, a constraint, a waiver or a delegation that names it",
+    ),
+    Code(
+        "CFT332",
+        "a delegation of what the lender may not lend",
+        "Nobody can give away more than it holds: lending needs the power itself and `delegate`, or a loan "
+        "of the same power whose depth is not used up.",
+        "delegations: [{from: lead, to: deputy, powers: [waive], …}]   # lead has [set, delegate]",
+        "delegations: [{from: lead, to: deputy, powers: [set], …}]",
+    ),
+    Code(
+        "CFT333",
+        "an expired delegation",
+        "It lends nothing any more, and what was lent on the strength of it falls with it.",
+        "expires: 2024-12-31",
+        "expires: 2027-06-30   # renewed",
+    ),
+    Code(
+        "CFT335",
+        "a waiver with too few approvals",
+        "The owner of the constraint asks for several pairs of eyes (`waiver_approvals`).",
+        "approved_by: [model-risk]   # of a constraint with waiver_approvals: 2",
+        "approved_by: [model-risk, compliance]",
+    ),
+    Code(
+        "CFT336",
+        "a waiver that expires soon",
+        "On the day after its last one the constraint's own bound holds again, and a derivative that needs "
+        "the waiver no longer verifies.",
+        "expires: a date in less than 30 days",
+        "the constraint is met, or the waiver approved again",
+    ),
+    Code(
+        "CFT337",
+        "wording bolder than a higher layer allows",
+        "Constraints on wording flow down like all others: below, the same confidence may be put more "
+        "cautiously, never more boldly.",
+        "bands: [{from: 0.7, act: assert, …}, …]   # under a tenant that asserts from 0.9",
+        "bands: [{from: 0.95, act: assert, …}, …]",
+    ),
+    Code(
+        "CFT341",
+        "a change that relaxes something",
+        "A bound that is loosened in the document itself leaves no date, no reason and no approver behind. A "
+        "waiver does: with a valid one, judged by the authorities of the old document, the change passes.",
+        "at_most: 0.5   # was 0.3",
+        "at_most: 0.3\nwaivers: [{constraint: selective-risk-60, bound: 0.5, approved_by: [compliance], …}]",
+    ),
+    Code(
+        "CFT342",
+        "a change that removes something that held",
+        "What is no longer stated is no longer measured, and nobody sees that it is missing. A waiver gives "
+        "a bound, so it cannot stand for a removal: that is for the authorities to decide.",
+        "constraints: []   # auroc stood here",
+        "constraints: [{id: auroc, enforcement: hard, …}]",
+    ),
+    Code(
+        "CFT343",
+        "a change by which somebody gains authority",
+        "Powers, levels, keys, loans and the order of sources decide who may relax and what is believed. Who "
+        "gains by a change cannot approve it: that is for the highest authorities of the old document.",
+        "powers: [attest, waive]   # was [attest], in the change that also needs a waiver",
+        "powers: [attest, waive]   # in a change of its own, approved by compliance",
+    ),
+    Code(
+        "CFT344",
+        "documents that cannot be compared",
+        "Where one side is invalid or empty, nothing shows that the other does not relax it. Taking that for "
+        "unchanged would let a broken document open the way.",
+        "coherence-ft diff main HEAD   # the tenant document of main is invalid",
+        "coherence-ft diff main HEAD   # after a change that mends main and that a person has compared",
+    ),
+    Code(
+        "CFT345",
+        "a side of a comparison that cannot be read",
+        "A name that is no file, folder or commit compares nothing. In CI the usual cause is a clone of the "
+        "latest commit alone, in which the branch to compare with does not exist.",
+        "uses: actions/checkout   # fetches one commit",
+        "uses: actions/checkout\nwith: {fetch-depth: 0}",
+    ),
+    Code(
+        "CFT346",
+        "a project that is there already",
+        "`init` writes into nothing that somebody has written: not one file is made if any of them exists.",
+        "coherence-ft init .   # tenant.yaml exists",
+        "coherence-ft init governance",
     ),
     Code(
         "CFT321",

@@ -77,4 +77,20 @@ CODES: tuple[Code, ...] = (
         "type: strnig",
         "type: string",
     ),
+    Code(
+        "CFT220",
+        "something that the next version of the format cannot say",
+        "Dropping it without a word would lose what somebody wrote down, so nothing of the file is migrated "
+        "before a person has removed it or said it in another way.",
+        "tags: [pilot]",
+        "# tags: pilot",
+    ),
+    Code(
+        "CFT221",
+        "something that a person has to decide before a document is migrated",
+        "The next version requires it, and there is no translation that means the same: inventing it would "
+        "be a decision that nobody has taken.",
+        "waivers:\n  - {constraint: accuracy, threshold: 0.7, …}",
+        'waivers:\n  - {constraint: accuracy, threshold: 0.7, until: "2027-07-01", …}',
+    ),
 )

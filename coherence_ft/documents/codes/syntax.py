@@ -31,7 +31,7 @@ CODES: tuple[Code, ...] = (
         "a document beyond the limits on size, nesting or parts",
         "Documents come from outside. Limits keep a hostile one from exhausting memory or the stack.",
         "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[ … ]]]",
-        "a document of at most 1 MiB, 40 levels and 100,000 parts",
+        "a document of at most 1 MiB, 40 levels and 100,000 parts (or what [tool.coherence-ft.limits] says)",
     ),
     Code(
         "CFT105",
@@ -101,11 +101,59 @@ CODES: tuple[Code, ...] = (
         "minimum_evidence: 100",
     ),
     Code(
+        "CFT114",
+        "a character that readers take differently",
+        "Some readers end a line, and with it a comment, at a lone carriage return, U+0085, U+2028 or "
+        "U+2029; others and most editors do not, so what looks like part of a comment may count as a bound. "
+        "A byte order mark inside the text makes a key that looks like another one.",
+        "# checked by legal (a carriage return) at_most: 0.9",
+        'reason: "first line\\u2028second line"',
+    ),
+    Code(
         "CFT120",
         "a row that is not a JSON object",
         "A JSONL file holds one JSON object a line. A row that cannot be read would silently make the "
         "evidence smaller, so the file is refused, with every such row.",
         '{"kind": "question", "id": "q1"',
         '{"kind": "question", "id": "q1", …}',
+    ),
+    Code(
+        "CFT130",
+        "a pyproject.toml that cannot be read",
+        "It may hold the settings of this project. Going on without them would check something else than "
+        "what was asked for.",
+        "[tool.coherence-ft.validate]\nignore = [CFT441]",
+        '[tool.coherence-ft.validate]\nignore = ["CFT441"]',
+    ),
+    Code(
+        "CFT131",
+        "an unknown setting in pyproject.toml",
+        "A setting that nobody reads looks like a decision and is none.",
+        '[tool.coherence-ft.validate]\nignored = ["CFT441"]',
+        '[tool.coherence-ft.validate]\nignore = ["CFT441"]',
+    ),
+    Code(
+        "CFT132",
+        "a wrong value of a setting in pyproject.toml",
+        "A code that does not exist selects nothing. And what cannot be read (CFT1xx) is not checked: it can "
+        "be left out, but not be set aside.",
+        '[tool.coherence-ft.validate]\nseverity = {CFT441 = "fatal"}',
+        '[tool.coherence-ft.validate]\nseverity = {CFT441 = "error"}',
+    ),
+    Code(
+        "CFT133",
+        "rewriting would not keep everything",
+        "`fmt` and `migrate` read what they are about to write. Unless it is the same document, with every "
+        "comment, the file stays as it is: a defect of ours may not change what somebody decided.",
+        "a file that reads differently after `coherence-ft fmt`",
+        "the file as it was, and a report to us",
+    ),
+    Code(
+        "CFT134",
+        "a document cannot be written",
+        "The folder cannot be written or the disk is full. The new text goes into a file beside the old one "
+        "first, so the old one is whole.",
+        "coherence-ft fmt /mnt/read-only/tenant.yaml",
+        "coherence-ft fmt tenant.yaml",
     ),
 )

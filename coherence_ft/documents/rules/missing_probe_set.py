@@ -1,0 +1,35 @@
+"""CFT430: a probe set that is not there, where no command is named that makes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from coherence_ft.documents.codes import Code
+from coherence_ft.documents.diagnostics import Diagnostic
+from coherence_ft.documents.reader import Document
+from coherence_ft.documents.schemas import suggestion
+
+CODE = Code(
+    "CFT430",
+    "a probe set that does not exist",
+    "Nothing would be measured, and nothing says how the file is made.",
+    "probes: {calibration: probs/calibration.jsonl, …}   # no such file, and no data.prepare",
+    "data: {prepare: python examples/build_clinical.py, …}   # or a path that exists",
+)
+
+
+def check(document: Document) -> Iterator[Diagnostic]:
+    if "prepare" in document.data["data"]:
+        return
+    for split in ("calibration", "certification", "test"):
+        at = ("probes", split)
+        if split not in document.data["probes"] or (path := document.file(at)).is_file():
+            continue
+        siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+        yield document.diagnostic(
+            CODE.id,
+            f"the probe set of the {split} split does not exist",
+            at,
+            found=document.data["probes"][split],
+            help=suggestion(path.name, siblings) or "write under `data.prepare` the command that makes it",
+        )
