@@ -223,7 +223,7 @@ def test_a_wrong_waiver_for_a_recipe_is_found_in_the_tenant_and_for_that_recipe(
 
 
 @pytest.mark.parametrize(
-    ("left", "says"), [(0, "today"), (1, "in 1 day"), (29, "in 29 days"), (30, None), (400, None)]
+    ("left", "says"), [(0, "today"), (1, "tomorrow"), (29, "in 29 days"), (30, None), (400, None)]
 )
 def test_a_waiver_that_ends_soon_is_announced(left: int, says: str | None) -> None:
     warnings = held(VALID, today=VALID.expires - timedelta(days=left)).warnings

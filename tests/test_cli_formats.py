@@ -80,9 +80,12 @@ def test_sarif_of_every_golden_file_is_valid(
     for case in sorted(p for p in CASES.iterdir() if p.is_dir()):
         monkeypatch.chdir(case)
         files = sorted(p.name for p in case.iterdir() if p.suffix in (".yaml", ".jsonl")) or ["."]
-        assert main._run(["validate", "--format", "sarif", *files]) == 1, case
+        exit_code = main._run(["validate", "--format", "sarif", *files])
         run = json.loads(capsys.readouterr().out)
         SARIF.validate(run)
+        levels = [result["level"] for result in run["runs"][0]["results"]]
+        assert levels, case
+        assert exit_code == ("error" in levels), case
         rules = run["runs"][0]["tool"]["driver"]["rules"]
         for result in run["runs"][0]["results"]:
             assert rules[result["ruleIndex"]]["id"] == result["ruleId"]

@@ -185,7 +185,7 @@ def expiring(waiver: Waiver, today: date) -> list[Diagnostic]:
         Diagnostic(
             "CFT336",
             f"the waiver of `{waiver.constraint}` in `{waiver.domain}` expires on {waiver.expires}, "
-            + ("today" if left == 0 else f"in {left} days"),
+            + {0: "today", 1: "tomorrow"}.get(left, f"in {left} days"),
             at.path,
             at.line,
             at.column,

@@ -40,8 +40,9 @@ def check(verifier: str, arguments: dict[str, object], reply: str) -> CheckResul
 
 
 def holds(text: str, phrase: str) -> bool:
-    """Whether a text holds a phrase, in the form in which texts are compared here."""
-    return _plain(phrase) in _plain(text)
+    """Whether a text holds a phrase, in the form in which texts are compared here. Nothing visible is in none."""
+    sought = _plain(phrase)
+    return bool(sought) and sought in _plain(text)
 
 
 def _plain(text: str) -> str:

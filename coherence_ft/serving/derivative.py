@@ -59,8 +59,9 @@ class VerifiedDerivative:
 @dataclass(frozen=True, slots=True)
 class Answer:
     """`text`: the chosen answer, empty when abstained. `confidence`: calibrated probability that it is right;
-    None where none can be stated. `why` says why it abstained, or why not. `wording`: what to say to the
-    user, by the tenant's bands: the answer with its doubt, or what is said in place of an answer.
+    None where none can be stated. `why` says why it abstained, or why not. `wording` is what to say to the
+    user, by the tenant's bands: the answer with its doubt, or what is said in place of an answer. Role
+    boundaries and named constraints were held against it, not against the bare `text`.
     """
 
     text: str
