@@ -40,7 +40,7 @@ def check(verifier: str, arguments: dict[str, object], reply: str) -> CheckResul
 
 
 def holds(text: str, phrase: str) -> bool:
-    """Whether a text holds a phrase, in the form in which texts are compared here. None holds an empty one."""
+    """Whether a text holds a phrase, in the form in which texts are compared here. None holds a blank one."""
     sought = _plain(phrase)
     return bool(sought) and sought in _plain(text)
 
