@@ -110,13 +110,10 @@ def problems(tenant: Tenant, today: date) -> list[Diagnostic]:
         if today > d.expires:
             at = d.origin.of("expires")
             found.append(
-                Diagnostic(
+                at.diagnostic(
                     "CFT333",
                     f"{name} expired on {d.expires}: it lends nothing any more",
-                    at.path,
-                    at.line,
-                    at.column,
-                    Severity.WARNING,
+                    severity=Severity.WARNING,
                     help="remove it, or renew it with a new date",
                 )
             )
@@ -125,12 +122,9 @@ def problems(tenant: Tenant, today: date) -> list[Diagnostic]:
         for id in unknown:
             at = d.origin.of("from" if id == d.lender else "to")
             found.append(
-                Diagnostic(
+                at.diagnostic(
                     "CFT301",
                     f"{name} names an authority that the tenant does not know",
-                    at.path,
-                    at.line,
-                    at.column,
                     found=id,
                     expected=either(ids),
                     help=suggestion(id, ids) or "add it to the tenant document",
@@ -144,12 +138,9 @@ def problems(tenant: Tenant, today: date) -> list[Diagnostic]:
             lent = f"{', '.join(sorted(missing))}; it may lend {', '.join(sorted(may)) or 'nothing'}"
             at = d.origin.of("to" if d.lender == d.holder else "powers")
             found.append(
-                Diagnostic(
+                at.diagnostic(
                     "CFT332",
                     f"{name} lends what `{d.lender}` may not lend",
-                    at.path,
-                    at.line,
-                    at.column,
                     found="itself as the holder" if d.lender == d.holder else lent,
                     help="name another authority under `to`"
                     if d.lender == d.holder

@@ -143,12 +143,9 @@ def may_act(
     if authority is None:
         at = at.of("authority").of("owner")
         return [
-            Diagnostic(
+            at.diagnostic(
                 "CFT301",
                 f"{what} names an authority that the tenant does not know",
-                at.path,
-                at.line,
-                at.column,
                 found=id,
                 expected=either(a.id for a in tenant.authorities),
                 help=suggestion(id, [*(a.id for a in tenant.authorities), ADOPTER])
@@ -159,12 +156,9 @@ def may_act(
     if level is not None and own.rank > level.rank:
         at = at.of("level").of("owner")
         return [
-            Diagnostic(
+            at.diagnostic(
                 "CFT303",
                 f"{what} is at level {level.value}, above the level of `{id}`",
-                at.path,
-                at.line,
-                at.column,
                 found=own.value,
                 expected=f"{level.value} or higher",
                 help="an authority decides at its own level and below: lower the layer or name another one",
@@ -175,12 +169,9 @@ def may_act(
 
 def lacks(id: str, held: set[Power], power: Power, what: str, at: Origin) -> Diagnostic:
     """An authority without the power for what it does (CFT302)."""
-    return Diagnostic(
+    return at.diagnostic(
         "CFT302",
         f"`{id}` lacks the power to {what}",
-        at.path,
-        at.line,
-        at.column,
         found=", ".join(sorted(held)) or "no powers",
         expected=power.value,
         help=f"give the authority the power `{power.value}` in the tenant document, or name another one",

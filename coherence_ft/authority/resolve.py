@@ -96,12 +96,9 @@ def resolve(
     if rewarded is not None and not _errors(found):
         at = rewarded.origin.of("metric")
         found.append(
-            Diagnostic(
+            at.diagnostic(
                 useless_confidence.CODE.id,
                 f"`{rewarded.id}` gates the calibration error in `{domain}`, and nothing hard asks for skill",
-                at.path,
-                at.line,
-                at.column,
                 help="add a hard constraint on brier_skill, auroc or selective_risk, or only report this",
             )
         )

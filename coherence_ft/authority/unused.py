@@ -27,12 +27,9 @@ def unused_authorities(tenant: Tenant) -> Iterator[Diagnostic]:
     for authority in tenant.authorities:
         if authority.id not in named and not authority.powers & {Power.ATTEST, Power.WAIVE}:
             at = authority.origin.of("id")
-            yield Diagnostic(
+            yield at.diagnostic(
                 "CFT331",
                 f"nothing uses the authority `{authority.id}`",
-                at.path,
-                at.line,
-                at.column,
-                Severity.WARNING,
+                severity=Severity.WARNING,
                 help="remove it, or name it in a layer, a constraint, a waiver or a delegation",
             )

@@ -100,13 +100,10 @@ def _alone(constraint_set: ConstraintSet) -> Iterator[Diagnostic]:
     constraint = useless_confidence.rewarded(c for each in sets for c in each.constraints)
     if constraint is not None:
         at = constraint.origin.of("metric")
-        yield Diagnostic(
+        yield at.diagnostic(
             useless_confidence.CODE.id,
             f"`{constraint.id}` gates the calibration error, and nothing in this set asks for skill",
-            at.path,
-            at.line,
-            at.column,
-            Severity.WARNING,
+            severity=Severity.WARNING,
             help="add a hard constraint on brier_skill, auroc or selective_risk, here or in a layer above",
         )
 

@@ -47,9 +47,7 @@ def problems(
         severity: Severity = Severity.ERROR,
         **facts: str,
     ) -> None:
-        found.append(
-            Diagnostic(code, message, at.path, at.line, at.column, severity=severity, help=help, **facts)
-        )
+        found.append(at.diagnostic(code, message, severity=severity, help=help, **facts))
 
     name = f"the waiver of `{waiver.constraint}` in `{waiver.domain}`"
     written = waiver.origin.of
@@ -182,14 +180,11 @@ def expiring(waiver: Waiver, today: date) -> list[Diagnostic]:
     if left >= SOON:
         return []
     return [
-        Diagnostic(
+        at.diagnostic(
             "CFT336",
             f"the waiver of `{waiver.constraint}` in `{waiver.domain}` expires on {waiver.expires}, "
             + {0: "today", 1: "tomorrow"}.get(left, f"in {left} days"),
-            at.path,
-            at.line,
-            at.column,
-            Severity.WARNING,
+            severity=Severity.WARNING,
             help="meet the constraint until then, or have the waiver approved again",
         )
     ]

@@ -88,13 +88,10 @@ def bolder(stated: Sequence[StatedWording]) -> list[Diagnostic]:
                 if mine.act.caution < theirs.act.caution:
                     at = mine.origin.of("act")
                     found.append(
-                        Diagnostic(
+                        at.diagnostic(
                             "CFT337",
                             f"{lower.layer} would {mine.act} at confidence {edge:g}, where {higher.layer} "
                             f"demands to {theirs.act} ({theirs.origin})",
-                            at.path,
-                            at.line,
-                            at.column,
                             found=mine.act.value,
                             expected=" or ".join(a.value for a in Act if a.caution >= theirs.act.caution),
                             help="a lower layer may only be more cautious: raise `from`, or change the act",

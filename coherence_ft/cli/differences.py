@@ -64,13 +64,10 @@ def _diagnostic(change: Change) -> Diagnostic:
     at = _annotated(change)
     said = "; ".join(map(_field, change.fields))
     where = f"{change.subject}, {_title(change)}"
-    return Diagnostic(
+    return at.diagnostic(
         code,
         f"{change.status} in {where}: {said}" if said else f"{change.status}: {where}",
-        at.path,
-        at.line,
-        at.column,
-        Severity.ERROR if change.blocks else Severity.WARNING,
+        severity=Severity.ERROR if change.blocks else Severity.WARNING,
         help=_needs(change).capitalize() if change.blocks else "",
     )
 

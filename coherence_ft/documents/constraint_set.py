@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from coherence_ft.documents.diagnostics import Diagnostic, Severity
 from coherence_ft.documents.metrics import METRICS, Direction
 from coherence_ft.documents.reader import Document, JsonPath
 
@@ -47,6 +48,19 @@ class Origin:
         if self.document is None or at not in self.document.values:
             return self
         return Origin(self.path, *self.document.values[at])
+
+    def diagnostic(
+        self,
+        code: str,
+        message: str,
+        *,
+        severity: Severity = Severity.ERROR,
+        found: str = "",
+        expected: str = "",
+        help: str = "",
+    ) -> Diagnostic:
+        """A diagnostic at this place."""
+        return Diagnostic(code, message, self.path, self.line, self.column, severity, found, expected, help)
 
     def __str__(self) -> str:
         return f"{self.path}:{self.line}:{self.column}"

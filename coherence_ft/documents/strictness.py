@@ -36,11 +36,7 @@ def conflicts(lower: Stated, above: Sequence[Stated], peers: Sequence[Stated] = 
     found: list[Diagnostic] = []
 
     def report(code: str, at: Origin, message: str, help: str, values: tuple[str, str] = ("", "")) -> None:
-        found.append(
-            Diagnostic(
-                code, message, at.path, at.line, at.column, found=values[0], expected=values[1], help=help
-            )
-        )
+        found.append(at.diagnostic(code, message, found=values[0], expected=values[1], help=help))
 
     other = next(((name, o) for name, o in (*above, *peers) if o.measure != c.measure), None)
     if other:

@@ -41,12 +41,9 @@ def check(document: Document, layers: Sequence[Layer], domains: Sequence[str]) -
                 for n, domain in enumerate(constraint.scope.domains):
                     if domain not in domains:
                         at = constraint.origin.of("scope", "domains", n)
-                        yield Diagnostic(
+                        yield at.diagnostic(
                             CODE.id,
                             f"the scope of `{constraint.id}` names a domain that the tenant does not have",
-                            at.path,
-                            at.line,
-                            at.column,
                             found=domain,
                             expected=either(domains),
                             help=suggestion(domain, domains) or "a tenant adds its own under `domains`",
