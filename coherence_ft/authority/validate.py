@@ -7,7 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -145,7 +145,7 @@ def _recipe(path: Path, document: Document) -> Checked:
     return found, tenant.domains
 
 
-@cache
+@lru_cache(maxsize=8)  # of a repository's recipes many share a probe set, and few probe sets are large
 def _read_once(path: Path, domains: tuple[str, ...], changed: int) -> ProbeSet | CoherenceError:
     from coherence_ft.documents.probe_set import read_probe_set
 
