@@ -19,6 +19,7 @@ from coherence_ft.documents import (
     constraint_reader,
     constraint_set,
     metrics,
+    outcomes,
     probe_set,
     recipe,
     tenant,
@@ -112,6 +113,7 @@ def test_every_schema_field_has_a_field_that_receives_it() -> None:
         ("tenant", "authority"): _fields(tenant.Authority) - {"origin"},
         ("tenant", "layer"): _fields(tenant.Layer) - {"origin", "constraint_set"} | {"set"},
         ("tenant", "waiver"): _fields(tenant.Waiver) - {"origin"},
+        ("outcome",): _fields(outcomes.Outcome),
         ("probe-set", "question"): _fields(probe_set.Question),
         ("probe-set", "group"): _fields(probe_set.ProbeGroup),
         ("probe-set", "conversation"): _fields(probe_set.Conversation),
@@ -162,7 +164,21 @@ def _rows() -> list[dict[str, Any]]:
     ]
 
 
+OUTCOME = {
+    "id": "a-1",
+    "domain": "legal",
+    "routing_pattern": "dense",
+    "confidence": 0.9,
+    "delivered": True,
+    "correct": False,
+    "grounding": "human",
+    "observed_at": "2026-05-20T12:00:00Z",
+    "model": "a" * 64,
+    "calibrator": "b" * 64,
+    "split": "served",
+}
 RIGHT = [(d.data["kind"], d.data) for d in map(read_yaml, DOCUMENTS)] + [("probe-set", r) for r in _rows()]
+RIGHT.append(("outcome", OUTCOME))
 
 
 def test_right_documents_are_right_for_both() -> None:

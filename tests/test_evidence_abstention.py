@@ -8,7 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coherence_ft.evidence import metrics
-from coherence_ft.evidence.abstention import coverages, learn_then_test, threshold_at
+from coherence_ft.evidence.abstention import (
+    RiskCoverage,
+    coverages,
+    learn_then_test,
+    risk_coverage,
+    threshold_at,
+)
 from coherence_ft.evidence.estimate import Estimate
 from coherence_ft.evidence.intervals import Array
 
@@ -105,3 +111,51 @@ def test_no_certificate_where_the_declared_coverage_is_too_risky() -> None:
     forecast = np.linspace(1, 0.5, 400)
     right = np.arange(400) % 3 > 0
     assert learn_then_test(forecast, forecast, right, ROWS, coverage=0.5, bound=0.2, confidence=0.95) is None
+
+
+def test_the_promise_holds_where_answers_come_in_groups() -> None:
+    """Groups of five, all right or all wrong together; taken for independent they would break it."""
+    rng = np.random.default_rng(3)
+    trials, bound = 500, 0.2
+    broken = {"groups": 0, "rows": 0}
+    certified = 0
+    for _ in range(trials):
+        forecast = rng.uniform(0.5, 1, 80).repeat(5)
+        luck = rng.random(80).repeat(5)
+        right = luck < forecast - 0.02
+        calibration = rng.uniform(0.5, 1, 300)
+        for name, labels in (("groups", np.arange(400) // 5), ("rows", np.arange(400))):
+            found = learn_then_test(
+                calibration, forecast, right, labels, coverage=0.5, bound=bound, confidence=0.95
+            )
+            broken[name] += found is not None and true_risk(found.threshold) > bound
+            certified += found is not None and name == "groups"
+    assert certified > 0.1 * trials
+    assert broken["groups"] <= trials * 0.05 + 3 * np.sqrt(trials * 0.05 * 0.95)
+    assert broken["rows"] > 0.15 * trials
+
+
+def test_risk_coverage_by_hand() -> None:
+    """Risks at 1 to 4 delivered: 0, 1/3 for the two that are tied, 1/2."""
+    forecast, right = np.array([0.9, 0.8, 0.8, 0.6]), np.array([True, True, False, False])
+    found = risk_coverage(forecast, right, np.arange(4), 0.95)
+    assert isinstance(found, RiskCoverage)
+    assert found.area == pytest.approx((0 + 1 / 3 + 1 / 3 + 1 / 2) / 4)
+    assert {(t, c, round(r.value, 4)) for t, c, r in found.curve} == {
+        (0.9, 0.25, 0.0),
+        (0.8, 0.75, 0.3333),
+        (0.6, 1.0, 0.5),
+    }
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 60))
+def test_the_curve_is_selective_risk_at_its_thresholds(seed: int, n: int) -> None:
+    rng = np.random.default_rng(seed)
+    forecast, right = np.round(rng.random(n), 1), rng.random(n) < 0.6
+    found = risk_coverage(forecast, right, np.arange(n), 0.95)
+    assert isinstance(found, RiskCoverage)
+    for (threshold, covered, risk), asked in zip(found.curve, coverages(0.05), strict=True):
+        assert threshold == threshold_at(forecast, asked)
+        assert covered == pytest.approx(np.mean(forecast >= threshold))
+        assert risk == metrics.selective_risk(forecast, right, np.arange(n), threshold, 0.95)
+    assert found.curve[-1][2].value == pytest.approx(np.mean(~right), abs=1e-6)

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import stdtrit
 from scipy.stats import binomtest
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
-from coherence_ft.evidence import intervals, metrics
+from coherence_ft.evidence import intervals, metrics, reliability
 from coherence_ft.evidence.estimate import Estimate, Missing
 from coherence_ft.evidence.intervals import Array, clopper_pearson, share
 
@@ -69,7 +70,7 @@ def test_auroc_limits_are_delong() -> None:
     psi = (high[:, None] > low[None, :]) + 0.5 * (high[:, None] == low[None, :])
     variance = psi.mean(axis=1).var(ddof=1) / len(high) + psi.mean(axis=0).var(ddof=1) / len(low)
     value = psi.mean()
-    margin = 1.6448536269514722 * np.sqrt(variance) / (value * (1 - value))
+    margin = stdtrit(min(len(high), len(low)) - 1, 0.95) * np.sqrt(variance) / (value * (1 - value))
     logit = np.log(value / (1 - value))
     assert found.lower == pytest.approx(1 / (1 + np.exp(-(logit - margin))), abs=2e-6)
     assert found.upper == pytest.approx(1 / (1 + np.exp(-(logit + margin))), abs=2e-6)
@@ -112,7 +113,7 @@ def test_one_class_has_no_skill_and_no_auroc(right: Array) -> None:
 
 def test_nothing_measured_has_no_estimate() -> None:
     none = np.array([])
-    for metric in (metrics.brier_score, metrics.brier_skill, metrics.auroc, metrics.calibration_error):
+    for metric in (metrics.brier_score, metrics.brier_skill, metrics.auroc, reliability.calibration_error):
         assert isinstance(metric(none, none, none, 0.95), Missing)
     assert isinstance(metrics.accuracy(none, none, 0.95), Missing)
     assert isinstance(metrics.brier_gain(none, none, none, none, none, 0.95), Missing)
@@ -151,21 +152,21 @@ def test_copies_of_a_row_in_its_group_add_no_evidence() -> None:
 
 def test_the_same_answers_always_give_the_same_estimate() -> None:
     forecast, right, groups = answers(np.random.default_rng(8), 100, 2)
-    for metric in (metrics.brier_score, metrics.brier_skill, metrics.calibration_error):
+    for metric in (metrics.brier_score, metrics.brier_skill, reliability.calibration_error):
         assert metric(forecast, right, groups, 0.95) == metric(forecast, right, groups, 0.95)
 
 
 def test_calibration_error_is_near_zero_when_calibrated() -> None:
     """Where 15-bin ECE would show about 0.085 (n = 200)."""
     rng = np.random.default_rng(9)
-    values = [measured(metrics.calibration_error(*answers(rng, 200), 0.95)).value for _ in range(40)]
+    values = [measured(reliability.calibration_error(*answers(rng, 200), 0.95)).value for _ in range(40)]
     assert np.median(values) < 0.03
-    overconfident = measured(metrics.calibration_error(*answers(rng, 4000, stated_slope=2.0), 0.95))
+    overconfident = measured(reliability.calibration_error(*answers(rng, 4000, stated_slope=2.0), 0.95))
     assert 0.1 < overconfident.lower < overconfident.value < overconfident.upper < 0.25
 
 
 def test_a_bin_needs_answers() -> None:
-    assert isinstance(metrics.calibration_error(*answers(np.random.default_rng(1), 19), 0.95), Missing)
+    assert isinstance(reliability.calibration_error(*answers(np.random.default_rng(1), 19), 0.95), Missing)
 
 
 Metric = Callable[[Array, Array, Array], Estimate | Missing]
@@ -201,6 +202,41 @@ def test_each_limit_misses_at_most_as_often_as_it_says(
     most = trials * 0.05 + 4 * np.sqrt(trials * 0.05 * 0.95)
     assert below <= most
     assert above <= most
+
+
+@pytest.mark.parametrize("alike", [0.25, 4.0])
+@pytest.mark.parametrize("bound", [0.02, 0.05, 0.1])
+def test_large_groups_that_are_rarely_hit(bound: float, alike: float) -> None:
+    """The groups that would show the dependence may not have been drawn: limits hold all the same."""
+    rng = np.random.default_rng(12)
+    trials, below, above = 400, 0, 0
+    for _ in range(trials):
+        sizes = rng.integers(1, 40, 80)
+        hits = rng.random(sizes.sum()) < np.repeat(rng.beta(bound * alike, (1 - bound) * alike, 80), sizes)
+        found = measured(share(hits, np.repeat(np.arange(80), sizes), 0.95))
+        below += found.upper <= bound
+        above += found.lower >= bound
+    assert max(below, above) <= trials * 0.05 + 3 * np.sqrt(trials * 0.05 * 0.95)
+
+
+def test_blocks_give_the_limits_of_the_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    forecast, right, groups = answers(np.random.default_rng(13), 2000, 2, dependence=1.0)
+    for metric in (metrics.brier_score, metrics.brier_skill):
+        whole = measured(metric(forecast, right, groups, 0.95))
+        monkeypatch.setattr(intervals, "BLOCKS", 500)
+        blocks = measured(metric(forecast, right, groups, 0.95))
+        monkeypatch.undo()
+        assert (blocks.value, blocks.n) == (whole.value, 2000)
+        reach = whole.upper - whole.lower
+        assert blocks.upper == pytest.approx(whole.upper, abs=0.1 * reach)
+        assert blocks.lower == pytest.approx(whole.lower, abs=0.1 * reach)
+
+
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=40))
+def test_group_codes_are_those_of_sorting(labels: list[int]) -> None:
+    codes, count = intervals.group_codes(np.array(labels))
+    names, reference = np.unique([f"{label:03}" for label in labels], return_inverse=True)
+    assert count == len(names) and np.array_equal(codes, reference)
 
 
 def test_rows_taken_for_independent_would_promise_too_much() -> None:

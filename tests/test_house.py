@@ -68,9 +68,19 @@ def test_rooms_of_one_floor_do_not_import_each_other_round() -> None:
     TopologicalSorter(graph).prepare()  # raises CycleError with the circle
 
 
-@pytest.mark.parametrize(
-    "room", ["documents", "formatting", "evidence", "authority", "loops", "manifest", "comparison"]
+WITHOUT_TORCH = (
+    "documents",
+    "formatting",
+    "ledger",
+    "evidence",
+    "authority",
+    "loops",
+    "manifest",
+    "comparison",
 )
+
+
+@pytest.mark.parametrize("room", [*WITHOUT_TORCH, "reporting"])
 def test_lower_floors_do_without_torch(room: str) -> None:
     heavy = {"torch", "transformers", "trl", "peft", "datasets", "accelerate", "bitsandbytes"}
     found = {

@@ -129,15 +129,17 @@ def test_a_good_derivative_passes_every_constraint() -> None:
     assert assessment.passed, [r.why for r in assessment.results if not r.verdict.lets_through]
     assert (assessment.split, assessment.probe_set) == ("certification", "certification-file")
     assert (assessment.skipped, assessment.unused) == (3, 0)
-    assert (calibrator.model, calibrator.split, calibrator.n) == ("ours", "calibration", 300)
-    assert calibrator.slope == pytest.approx(0.6, abs=0.15)
+    source = calibrator.source
+    assert (source.model, source.split, calibrator.n) == ("ours", "calibration", 300)
+    assert calibrator.certified_on == ("certification-file", "certification")
+    assert calibrator.curve.slope == pytest.approx(0.6, abs=0.15)
     for result in assessment.results:
         assert result.estimate is not None
         assert result.estimate.confidence == 0.95
         assert (result.base is None) is (result.constraint == "brier_gain")
     assert assessment.abstention_threshold is not None and assessment.coverage is not None
     delivered = [
-        calibrator.confidence(a.probabilities, a.domain) >= assessment.abstention_threshold
+        calibrator.confidence(a.probabilities, a.domain, a.routing_pattern) >= assessment.abstention_threshold
         for a in observed("certification").answers
     ]
     assert np.mean(delivered) == pytest.approx(assessment.coverage)
@@ -228,7 +230,7 @@ def test_other_domains_are_counted_and_not_used() -> None:
     )
     assert assessment.unused == 70 + 150
     assert calibrator.n == 300
-    assert [domain for domain, _ in calibrator.domains] == ["clinical", "general"]
+    assert [cell.domain for cell in calibrator.cells] == ["clinical", "general"]
     estimates = {r.constraint: r.estimate for r in assessment.results}
     assert estimates["accuracy"] is not None and estimates["accuracy"].n == 300
     assert estimates["contradiction_rate"] is not None and estimates["contradiction_rate"].n == 150

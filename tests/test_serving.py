@@ -18,10 +18,13 @@ from workshop import Workshop, coherence_ft, statement
 from coherence_ft.authority.keys import generate
 from coherence_ft.documents.canonical import canonical_json
 from coherence_ft.documents.diagnostics import CoherenceError
+from coherence_ft.documents.outcomes import read_outcomes
 from coherence_ft.documents.probe_set import read_probe_set
-from coherence_ft.evidence.calibrators import PlattCalibrator
+from coherence_ft.evidence.calibrators import Calibrator
+from coherence_ft.manifest.verify import verify
 from coherence_ft.models import base as loading
 from coherence_ft.serving.derivative import Derivative, load_derivative
+from coherence_ft.serving.evidence import add_outcomes, state_path, subject_of
 
 ASK = "Is amber under cedar?"
 
@@ -147,7 +150,7 @@ def test_answers_come_with_the_confidence_of_the_derivatives_own_calibrator(
     workshop: Workshop, derivative: Path, loaded: Derivative
 ) -> None:
     document = json.loads((derivative / "coherence" / "calibrator.json").read_text())
-    assert loaded.calibrator == PlattCalibrator.from_json(document)
+    assert loaded.calibrator == Calibrator.from_json(document)
     stated = statement(derivative)["abstentionThreshold"]
     assert loaded.threshold == float(stated)
     for question in read_probe_set(workshop.probes("test")).questions:
@@ -236,3 +239,103 @@ def test_calibration_questions_of_several_kinds_leave_no_usual_options(own_works
     rows[0] |= {"options": ["yes", "no", "maybe"]}
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert serving_document(located, "float32", None, read_probe_set(path))["options"] is None
+
+
+@pytest.fixture(scope="module")
+def mixture(workshop: Workshop) -> Path:
+    """A promoted adapter on a mixture of experts."""
+    base = tiny_model_folder(workshop.root, "mixtral")
+    recipe = workshop.recipe("mixture", base={"model": str(base)}, training={"max_steps": 2})
+    assert coherence_ft("train", recipe) == 0
+    assert coherence_ft("promote", workshop.run("mixture") / "checkpoint-2") == 0
+    return workshop.run("mixture") / "derivative"
+
+
+def test_a_mixture_answers_with_the_routing_patterns_that_were_certified(
+    workshop: Workshop, mixture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = load_derivative(mixture, tenant=workshop.tenant)
+    assert loaded.calibrator is not None and loaded.codebook is not None
+    assert loaded.calibrator.source.codebook == loaded.codebook.digest
+    known = {pattern.name for pattern in loaded.codebook.patterns} | {"unknown"}
+    assert {cell.pattern for cell in loaded.calibrator.cells} <= known
+    asked: list[tuple[Any, ...]] = []
+    stated = Calibrator.confidence
+
+    def confidence(calibrator: Calibrator, *arguments: Any) -> float:
+        asked.append(arguments)
+        return stated(calibrator, *arguments)
+
+    monkeypatch.setattr(Calibrator, "confidence", confidence)
+    answer = loaded.answer(ASK)
+    assert answer.confidence == stated(loaded.calibrator, *asked[0])
+    assert asked[0][2] in known
+    assert not any(module._forward_hooks for module in loaded.model.modules())
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (lambda path: path.unlink(), "CFT615"),
+        (lambda path: flip(path), "CFT614"),
+    ],
+)
+def test_a_codebook_that_was_touched_is_refused(
+    workshop: Workshop, mixture: Path, tmp_path: Path, change: Callable[[Path], None], code: str
+) -> None:
+    folder = tmp_path / "derivative"
+    shutil.copytree(mixture, folder)
+    change(folder / "coherence" / "codebook.json")
+    assert codes(folder, workshop) == (code,)
+
+
+def test_a_dense_derivative_has_no_codebook(derivative: Path, loaded: Derivative) -> None:
+    assert not (derivative / "coherence" / "codebook.json").exists()
+    assert loaded.codebook is None
+
+
+@pytest.fixture
+def evidence(own_workshop: Workshop, derivative: Path) -> Path:
+    """The file of what a tenant learned at run time: answers of confidence 0.9 that were all wrong."""
+    manifest = verify(derivative, own_workshop.tenant)
+    subject = subject_of(derivative, manifest)
+    row = {
+        "domain": "clinical",
+        "confidence": 0.9,
+        "delivered": False,
+        "correct": False,
+        "grounding": "human",
+        "observed_at": "2026-05-20T12:00:00Z",
+        "model": subject.model,
+        "calibrator": subject.calibrator,
+    }
+    given = own_workshop.root / "outcomes.jsonl"
+    given.write_text("".join(json.dumps(row | {"id": f"a-{n}"}) + "\n" for n in range(60)))
+    path = state_path(manifest, own_workshop.tenant, derivative)
+    assert add_outcomes(path, subject, read_outcomes(given)).changes
+    return path
+
+
+@pytest.mark.usefixtures("evidence")
+def test_what_was_adjusted_at_run_time_is_in_force(
+    own_workshop: Workshop, derivative: Path, loaded: Derivative
+) -> None:
+    adjusted = load_derivative(derivative, tenant=own_workshop.tenant)
+    offset = adjusted.adjustment.offset("clinical", "dense")
+    assert offset < -1
+    for question in read_probe_set(own_workshop.probes("test")).questions:
+        before, after = loaded.answer(question.messages), adjusted.answer(question.messages)
+        assert before.confidence is not None and after.confidence is not None
+        assert after.confidence < before.confidence
+        assert (before.adjustment, after.adjustment) == (0.0, offset)
+        assert after.routing_pattern == "dense"
+        assert after.abstained >= before.abstained
+        assert after.abstained or after.confidence >= (adjusted.threshold or 1)
+
+
+@pytest.mark.usefixtures("no_weights")
+def test_run_time_evidence_that_cannot_be_read_stops_the_derivative(
+    own_workshop: Workshop, derivative: Path, evidence: Path
+) -> None:
+    flip(evidence)
+    assert codes(derivative, own_workshop) == ("CFT485",)

@@ -218,8 +218,12 @@ def test_the_manifest_retells_the_run_and_measures_anew(derivative: Path, sft_ru
     assert promoted["evaluation"]["probeSet"] == promoted["probes"]["certification"]
     assert promoted["evaluation"]["skipped"] == 0
     calibrator = json.loads((derivative / "coherence" / "calibrator.json").read_text())
-    assert calibrator["probe_set"] == promoted["probes"]["calibration"]
-    assert calibrator["split"] == "calibration"
+    assert calibrator["fitted_on"]["probe_set"] == promoted["probes"]["calibration"]
+    assert calibrator["fitted_on"]["split"] == "calibration"
+    assert calibrator["certified_on"] == {
+        "probe_set": promoted["probes"]["certification"],
+        "split": "certification",
+    }
     # The base beside it, in every constraint that both were measured on.
     assert all(r["base"] for r in promoted["evaluation"]["results"] if r["constraint"] != "gain")
 
@@ -332,8 +336,9 @@ def test_evaluate_refuses_what_does_not_verify(own_run: Workshop, capsys: pytest
 def test_nothing_measured_is_nothing_passed(own_run: Workshop) -> None:
     recipe = read_recipe(own_run.root / "sft.yaml")
     certification = certify(own_run.run() / LAST, recipe, unwatched)
-    none = replace(certification.measured.assessment, results=())
-    unmeasured = replace(certification, measured=replace(certification.measured, assessment=none))
+    measured = certification.measured
+    none = replace(measured.findings, assessment=replace(measured.assessment, results=()))
+    unmeasured = replace(certification, measured=replace(measured, findings=none))
     with pytest.raises(CoherenceError) as caught:
         promote(unmeasured, recipe, own_run.run() / "derivative")
     assert caught.value.codes == ("CFT717",)

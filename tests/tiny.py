@@ -33,6 +33,26 @@ _SIZES: dict[str, Any] = {
     "max_position_embeddings": 512,
 }
 
+_LATENT: dict[str, Any] = {
+    "num_hidden_layers": 3,
+    "num_key_value_heads": 4,
+    "first_k_dense_replace": 1,
+    "n_routed_experts": 8,
+    "num_experts_per_tok": 3,
+    "n_group": 4,
+    "topk_group": 2,
+    "n_shared_experts": 1,
+    "moe_intermediate_size": 48,
+    "routed_scaling_factor": 2.5,
+    "norm_topk_prob": True,
+    "kv_lora_rank": 16,
+    "q_lora_rank": 24,
+    "qk_rope_head_dim": 8,
+    "qk_nope_head_dim": 8,
+    "v_head_dim": 16,
+}
+"""DeepSeek's: latent attention, a dense layer first, experts chosen within the best groups."""
+
 
 def tiny_tokenizer(*, pad_token: bool = True, chat_template: str | None = CHAT_TEMPLATE) -> Any:
     """A byte-level BPE over every byte and a few merges; `<|im_end|>` ends a turn."""
@@ -71,6 +91,15 @@ def tiny_config(kind: str = "llama", vocab_size: int = 400) -> Any:
             "moe_intermediate_size": 48,
             "head_dim": 16,
         },
+        "qwen2_moe": {
+            "num_experts": 4,
+            "num_experts_per_tok": 2,
+            "moe_intermediate_size": 48,
+            "shared_expert_intermediate_size": 48,
+        },
+        "olmoe": {"num_experts": 4, "num_experts_per_tok": 2},
+        "deepseek_v2": {**_LATENT, "topk_method": "group_limited_greedy"},
+        "deepseek_v3": _LATENT,
         "mistral": {"sliding_window": None},
         "qwen2": {"tie_word_embeddings": True},
     }

@@ -29,7 +29,10 @@ if TYPE_CHECKING:
     show_default=True,
     help="The certification split is for `promote` alone.",
 )
-def command(model: str, constraints: Path | None, recipe: Path | None, split: str) -> None:
+@click.option("--report", type=click.Path(path_type=Path), help="A folder for report.html and its figures.")
+def command(
+    model: str, constraints: Path | None, recipe: Path | None, split: str, report: Path | None
+) -> None:
     """Measure MODEL and hold it to constraints. Exits with 1 unless every hard one passes.
 
     MODEL is a derivative or checkpoint of ours (it must verify), `base` for the base model of --recipe, or
@@ -38,6 +41,7 @@ def command(model: str, constraints: Path | None, recipe: Path | None, split: st
     quiet_libraries()
     from coherence_ft.cli.verdicts import console, verdict_table, watching
     from coherence_ft.documents.recipe import read_recipe
+    from coherence_ft.reporting.report import prepare, write_report
     from coherence_ft.training.evaluate import evaluate
     from coherence_ft.training.promote import recipe_of
 
@@ -45,9 +49,14 @@ def command(model: str, constraints: Path | None, recipe: Path | None, split: st
         raise click.UsageError("a base model needs --recipe, which names the probes")
     read = read_recipe(recipe) if recipe else recipe_of(Path(model))
     held_to = _constraints(constraints, read)
+    if report is not None:
+        prepare(report)
     with watching() as watch:
-        assessment = evaluate(model, read, held_to, split, watch)
+        measured = evaluate(model, read, held_to, split, watch)
+    assessment = measured.assessment
     console().print(verdict_table(held_to, assessment))
+    if report is not None:
+        click.echo(f"report: {write_report(report, model, held_to, measured.findings)}")
     for result in assessment.blocking:
         click.echo(f"{result.constraint}: {result.why}")
     if not assessment.passed:

@@ -38,14 +38,15 @@ COMMANDS = {
     "promote": "Certify a checkpoint and make it a derivative, if every hard constraint holds.",
     "verify": "Check a derivative's files, signature, authority and verdicts.",
     "show": "Print a manifest for people.",
+    "evidence": "Bring in outcomes of run time, and say whether confidence still holds.",
     "keys": "Make signing keys.",
 }
 # These read no document, or report on the settings themselves.
 _WITHOUT_LIMITS = frozenset({"explain", "keys", "validate"})
 _TRAIN_PACKAGES = frozenset(
     (
-        *("accelerate", "bitsandbytes", "datasets", "gguf", "peft", "safetensors", "sentencepiece"),
-        *("torch", "transformers", "trl"),
+        *("accelerate", "bitsandbytes", "datasets", "gguf", "jinja2", "matplotlib", "peft", "safetensors"),
+        *("sentencepiece", "torch", "transformers", "trl"),
     )
 )
 _DISK_FULL = frozenset({errno.ENOSPC, errno.EFBIG, errno.EDQUOT})

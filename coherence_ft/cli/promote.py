@@ -15,22 +15,35 @@ from coherence_ft.cli.printing import quiet_libraries
 @click.option(
     "--output", type=click.Path(path_type=Path), help="Default: `derivative` beside the checkpoint."
 )
-def command(checkpoint: Path, recipe: Path | None, output: Path | None) -> None:
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path),
+    help="A folder for report.html and its figures, written whatever the verdict.",
+)
+def command(checkpoint: Path, recipe: Path | None, output: Path | None, report: Path | None) -> None:
     """Measure CHECKPOINT on the certification split; make it a derivative if every hard constraint holds.
 
-    Exits with 1, and writes nothing, when one neither passes nor is waived.
+    Exits with 1, and makes no derivative, when one neither passes nor is waived.
     """
     quiet_libraries()
     from coherence_ft.cli.verdicts import console, verdict_table, watching
     from coherence_ft.documents.recipe import read_recipe
+    from coherence_ft.reporting.report import prepare, write_report
     from coherence_ft.training.promote import certify, promote, recipe_of, refuse_taken
 
     target = output or checkpoint.parent / "derivative"
     refuse_taken(target)
+    if report is not None:
+        prepare(report)
     read = read_recipe(recipe) if recipe else recipe_of(checkpoint)
     with watching() as watch:
         certification = certify(checkpoint, read, watch)
     measured = certification.measured
     console().print(verdict_table(measured.constraints, measured.assessment))
-    digest = promote(certification, read, target)
-    click.echo(f"{target} is certified and signed, manifest sha256:{digest}")
+    try:
+        digest = promote(certification, read, target)
+        click.echo(f"{target} is certified and signed, manifest sha256:{digest}")
+    finally:  # a refusal is what one wants to read about
+        if report is not None:
+            page = write_report(report, str(checkpoint), measured.constraints, measured.findings)
+            click.echo(f"report: {page}")

@@ -12,11 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from coherence_ft.authority.resolved import ResolvedConstraints
-from coherence_ft.documents.canonical import decimal
-from coherence_ft.documents.constraint_set import Constraint, Enforcement
-from coherence_ft.documents.metrics import Direction
+from coherence_ft.documents.constraint_set import Enforcement
 from coherence_ft.evidence.assessment import Assessment, ConstraintResult, Verdict
 from coherence_ft.evidence.estimate import Estimate
+from coherence_ft.reporting.words import bound_text, in_order
 
 if TYPE_CHECKING:
     from coherence_ft.training.measure import Watch
@@ -45,8 +44,7 @@ def verdict_table(constraints: ResolvedConstraints, assessment: Assessment) -> T
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     by_id = {resolved.constraint.id: resolved.constraint for resolved in constraints.constraints}
-    rows = sorted(assessment.results, key=lambda r: (r.enforcement is not Enforcement.HARD, r.constraint))
-    for result in rows:
+    for result in in_order(assessment):
         constraint, estimate = by_id[result.constraint], result.estimate
         table.add_row(
             Text(constraint.id),
@@ -63,13 +61,6 @@ def verdict_table(constraints: ResolvedConstraints, assessment: Assessment) -> T
 def console() -> Console:
     """Standard output; wide enough for the table where no terminal says how wide it is."""
     return Console(width=None if Console().is_terminal else 110)
-
-
-def bound_text(constraint: Constraint) -> str:
-    """`≤ 0.3 @ 60 %`: the bound, and the coverage it is promised at."""
-    sign = "≤" if constraint.direction is Direction.AT_MOST else "≥"
-    at = f" @ {constraint.coverage:.0%}" if constraint.coverage is not None else ""
-    return f"{sign} {decimal(constraint.bound)}{at}"
 
 
 def _value(estimate: Estimate | None) -> str:

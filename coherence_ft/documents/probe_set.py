@@ -125,7 +125,7 @@ def parse_probe_set(
         if not line.strip():
             continue
         try:
-            row = _row(line, path, number)
+            row = json_row(line, path, number)
         except CoherenceError as error:
             wrong += error.diagnostics
             continue
@@ -156,7 +156,9 @@ def parse_probe_set(
     )
 
 
-def _row(line: bytes, path: str, number: int) -> dict[str, Any]:
+def json_row(line: bytes, path: str, number: int) -> dict[str, Any]:
+    """The JSON object of one line. Raises CFT102, CFT104 and CFT120."""
+
     def broken(message: str, column: int = 1, code: str = "CFT120") -> CoherenceError:
         return refusal(code, message, path=path, line=number, column=column)
 

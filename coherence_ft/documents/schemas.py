@@ -22,7 +22,7 @@ API_FAMILY = "coherence-ft/"
 VERSIONS = ("v0", "v1")  # of the document format, oldest first; the last is the one that is read
 API_VERSION = f"{API_FAMILY}{VERSIONS[-1]}"
 KINDS = ("constraint-set", "tenant", "recipe")
-SCHEMAS = (*KINDS, "probe-set")
+SCHEMAS = (*KINDS, "probe-set", "outcome")
 META_SCHEMA = "https://json-schema.org/draft/2020-12/schema"
 
 _TYPES = {

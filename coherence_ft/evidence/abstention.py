@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from coherence_ft.evidence.estimate import Estimate
-from coherence_ft.evidence.intervals import Array
+from coherence_ft.evidence.arrays import Array, refuse_unsound
+from coherence_ft.evidence.estimate import Estimate, Missing
+from coherence_ft.evidence.intervals import some_share
 from coherence_ft.evidence.metrics import selective_risk
+from coherence_ft.evidence.reliability import NOTHING
 
 _STEP = 0.05
 
@@ -55,7 +57,13 @@ def learn_then_test(
     the forecasts on the `calibration` split, so they are fixed before the other arrays (certification split)
     are looked at; each is tested exactly at level 1 - `confidence`, from the declared coverage upwards, and
     the first that is not certified ends the walk. So all certified thresholds hold together at that level.
+    Where answers come in groups, it is as exact as `intervals.share` (simulated: docs/evidence.md).
+    Raises CFT452, and ValueError for an empty calibration split.
     """
+    if len(calibration) == 0:
+        raise ValueError("no answer of the calibration split sets the thresholds")
+    unknown = np.zeros(len(calibration))
+    refuse_unsound(unknown, unknown, calibration)
     best: Certificate | None = None
     for asked in coverages(coverage):
         threshold = threshold_at(calibration, asked)
@@ -64,3 +72,36 @@ def learn_then_test(
             break
         best = Certificate(threshold, float(np.mean(calibration >= threshold)), risk)
     return best
+
+
+@dataclass(frozen=True, slots=True)
+class RiskCoverage:
+    """`curve`: for each coverage asked, the threshold, the coverage it gives and the risk there.
+
+    `area`: mean selective risk over all coverages (AURC: Geifman and El-Yaniv 2017).
+    """
+
+    curve: tuple[tuple[float, float, Estimate], ...]
+    area: float
+
+
+def risk_coverage(forecast: Array, right: Array, groups: Array, confidence: float) -> RiskCoverage | Missing:
+    """Selective risk at coverages from 0.05 to 1. Equal forecasts are delivered together. Raises CFT452.
+
+    For looking at: each limit holds alone, for a threshold that was chosen without these outcomes. What is
+    picked from this curve is certified by nothing; that is what `learn_then_test` is for.
+    """
+    refuse_unsound(right, groups, forecast)
+    if len(right) == 0:
+        return NOTHING
+    order = np.argsort(-forecast, kind="stable")
+    ranked, wrong, labels = forecast[order], ~right[order].astype(bool), groups[order]
+    delivered = len(ranked) - np.searchsorted(ranked[::-1], ranked, side="left")  # with those tied
+    area = float(np.mean(np.cumsum(wrong)[delivered - 1] / delivered))
+    curve = []
+    for asked in coverages(_STEP):
+        last = min(len(ranked), max(1, math.ceil(asked * len(ranked) - 1e-9))) - 1
+        count = int(delivered[last])
+        risk = some_share(wrong[:count], labels[:count], confidence)
+        curve.append((float(ranked[last]), count / len(ranked), risk))
+    return RiskCoverage(tuple(curve), area)

@@ -1,52 +1,102 @@
-"""Calibrators: from the confidence a model states to the probability that its answer is right."""
+"""Calibrators: from the confidence a model states to the probability that its answer is right.
+
+One calibrator belongs to one model, one routing codebook and one source of confidence. The source is no
+further level: a likelihood of 0.9 and a spoken "90 %" differ in slope as much as in offset, a spoken "100 %"
+is nowhere near certainty, and a constraint set chooses one of them, so there is little to share. Multiple
+choice and yes/no do share: both state the chosen option's likelihood among the options.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy.special import expit, logit
 
-from coherence_ft.documents.canonical import decimal
 from coherence_ft.documents.diagnostics import CoherenceError, refusal
-from coherence_ft.evidence.intervals import Array
+from coherence_ft.evidence import platt, scaling, shrinkage
+from coherence_ft.evidence.arrays import Array, refuse_unsound
+from coherence_ft.evidence.intervals import group_codes
+from coherence_ft.evidence.platt import Platt, coded
+from coherence_ft.evidence.scaling import Isotonic, Temperature
 
-# Gaussian priors, as standard deviations on the logit scale. With no data the calibrator is the identity;
-# a hundred answers outweigh the first two. Domains share what they have in common.
-_SLOPE = 1.0  # around 1
-_INTERCEPT = 1.5  # around 0
-_DOMAIN = 0.5  # around 0
-_EDGE = 1e-6  # stated confidence is kept this far from 0 and 1
+OPTION_LIKELIHOOD = "option_likelihood"
+"""The source of confidence of a choice among options."""
+
+# How far from 0 and 1 a stated confidence is kept. What is said in steps, or counted over a few samples,
+# says "1" of everything above its last step; taken at its word, it bends the whole curve.
+_EDGES = {
+    OPTION_LIKELIHOOD: platt.EDGE,
+    "answer_likelihood": platt.EDGE,
+    "p_true": platt.EDGE,
+    "verbalized": 0.025,
+    "agreement": 0.025,
+}
+
+_VERSION = 1
 _DIGITS = 6
+_CURVES: dict[str, type[Platt] | type[Temperature] | type[Isotonic]] = {
+    "platt": Platt,
+    "temperature": Temperature,
+    "isotonic": Isotonic,
+}
+
+Curve = Platt | Temperature | Isotonic
 
 
 @dataclass(frozen=True, slots=True)
-class PlattCalibrator:
-    """P(right) = sigmoid(slope · logit(confidence) + intercept + domains[domain]) (Platt 1999).
+class Source:
+    """Where answers come from: content digest of the model, adapter included; digest of the probe set and
+    its split; digest of the codebook that named the routing patterns, empty where there is none; and what
+    was taken for confidence: `option_likelihood`, `answer_likelihood`, `p_true`, `verbalized` or
+    `agreement`."""
 
-    `slope` is never negative, so that within a domain more stated confidence never means less. A domain
-    that was not in the fit takes the global intercept alone. `model`, `probe_set` (digests) and `split` say
-    where the `n` answers of the fit came from.
-    """
-
-    slope: float
-    intercept: float
-    domains: tuple[tuple[str, float], ...]
     model: str
     probe_set: str
     split: str
+    codebook: str = ""
+    confidence: str = OPTION_LIKELIHOOD
+
+
+@dataclass(frozen=True, slots=True)
+class CellCount:
+    """How many answers of the fit lay in a cell, and how many of them were right."""
+
+    domain: str
+    pattern: str
     n: int
+    right: int
 
-    def apply(self, confidence: Array, domains: Sequence[str]) -> Array:
-        """Calibrated probabilities, to six decimals so that a threshold in a file means the same anywhere."""
-        offsets = dict(self.domains)
-        offset = np.array([offsets.get(domain, 0.0) for domain in domains])
-        return np.round(expit(self.slope * _feature(confidence) + self.intercept + offset), _DIGITS)
 
-    def confidence(self, probabilities: Sequence[float], domain: str) -> float:
+@dataclass(frozen=True, slots=True)
+class Calibrator:
+    """A curve and what it was fitted on: every answer is in one of `cells`. `groups`: how many there were.
+
+    `certified_on`: probe set and split of the answers that judged it, if any did.
+    """
+
+    curve: Curve
+    source: Source
+    cells: tuple[CellCount, ...]
+    groups: int
+    certified_on: tuple[str, str] | None = None
+
+    @property
+    def n(self) -> int:
+        return sum(cell.n for cell in self.cells)
+
+    def apply(self, confidence: Array, domains: Sequence[str], patterns: Sequence[str]) -> Array:
+        """Calibrated probabilities, to six decimals so that a threshold in a file means the same anywhere.
+
+        Raises CFT452 for what is no probability.
+        """
+        confidence = np.asarray(confidence, dtype=float)
+        _refuse_unsound(np.ones(len(confidence)), confidence, domains, patterns)
+        return np.round(self.curve.probability(confidence, domains, patterns), _DIGITS)
+
+    def confidence(self, probabilities: Sequence[float], domain: str, pattern: str) -> float:
         """Calibrated probability that the likeliest of the options is right. Raises CFT452 for NaN."""
         # NaN is below no threshold, so it would be delivered
         if not all(map(math.isfinite, probabilities)):
@@ -56,56 +106,198 @@ class PlattCalibrator:
                 found=str(tuple(probabilities)),
                 help="The weights are broken, or the precision overflows on this machine.",
             )
-        return float(self.apply(np.array([max(probabilities)]), (domain,))[0])
+        return float(self.apply(np.array([max(probabilities)]), (domain,), (pattern,))[0])
 
-    def for_model(self, model: str) -> PlattCalibrator:
-        """Itself, when it was fitted on the model with this content digest; else CFT456."""
-        if model != self.model:
+    def for_model(self, model: str, codebook: str = "", confidence: str = OPTION_LIKELIHOOD) -> Calibrator:
+        """Itself, when it was fitted on the model with this content digest (else CFT456), with routing
+        patterns of this codebook and on confidence from this source (else CFT468)."""
+        if model != self.source.model:
             raise refusal(
                 "CFT456",
                 "the calibrator was fitted on another model",
-                found=self.model,
+                found=self.source.model,
                 expected=model,
                 help="Fit a calibrator on this model: confidence does not carry over.",
             )
+        for what, found, expected in (
+            ("routing patterns of another codebook", self.source.codebook, codebook),
+            ("another source of confidence", self.source.confidence, confidence),
+        ):
+            if found != expected:
+                raise refusal(
+                    "CFT468",
+                    f"the calibrator was fitted with {what}",
+                    found=found or "none",
+                    expected=expected or "none",
+                    help="Measure and fit again with what is used to answer.",
+                )
         return self
 
+    def certified(self, probe_set: str, split: str) -> Calibrator:
+        """The same, with what judged it. Raises CFT454 where that is what it was fitted on."""
+        if probe_set == self.source.probe_set or split == self.source.split:
+            raise refusal(
+                "CFT454",
+                "the answers that fitted the calibrator cannot also certify it",
+                found=f"{split} ({probe_set})",
+                expected=f"another split and file than {self.source.split}",
+            )
+        return replace(self, certified_on=(probe_set, split))
+
     def to_json(self) -> dict[str, Any]:
+        counts: dict[str, dict[str, dict[str, int]]] = {}
+        for cell in self.cells:
+            counts.setdefault(cell.domain, {})[cell.pattern] = {"n": cell.n, "right": cell.right}
+        source = self.source
+        curve = self.curve.to_json()
         return {
-            "kind": "platt",
-            "slope": decimal(self.slope),
-            "intercept": decimal(self.intercept),
-            "domains": {domain: decimal(offset) for domain, offset in self.domains},
-            "model": self.model,
-            "probe_set": self.probe_set,
-            "split": self.split,
-            "n": self.n,
+            "version": _VERSION,
+            "kind": curve.pop("kind"),
+            "confidence": source.confidence,
+            "model": source.model,
+            "codebook": source.codebook or None,
+            "fitted_on": {
+                "probe_set": source.probe_set,
+                "split": source.split,
+                "n": self.n,
+                "groups": self.groups,
+                "cells": counts,
+            },
+            "certified_on": self.certified_on
+            and dict(zip(("probe_set", "split"), self.certified_on, strict=True)),
+            "parameters": curve,
         }
 
     @classmethod
-    def from_json(cls, data: object, *, path: object = "") -> PlattCalibrator:
+    def from_json(cls, data: object, *, path: object = "") -> Calibrator:
         """Raises CFT457 for anything that `to_json` would not write."""
         try:
-            return cls._read(data)
+            made = cls._read(data)
+            if made.to_json() != data:
+                raise ValueError("not in the form in which calibrators are written")
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise _unreadable(f"{type(error).__name__}: {error}", path) from None
+        return made
 
     @classmethod
-    def _read(cls, data: Any) -> PlattCalibrator:
-        if data["kind"] != "platt":
-            raise ValueError(f"kind {data['kind']!r}")
-        texts = data["slope"], data["intercept"], *data["domains"].values()
-        if not all(
-            isinstance(text, str) for text in (*texts, data["model"], data["probe_set"], data["split"])
-        ):
-            raise TypeError("numbers and digests are strings")
-        slope, intercept, *offsets = map(float, texts)
-        if not all(map(math.isfinite, (slope, intercept, *offsets))) or slope < 0:
-            raise ValueError("numbers are finite and the slope is not negative")
-        if type(data["n"]) is not int or data["n"] < 0:
-            raise ValueError("n is a count")
-        domains = tuple(sorted(zip(data["domains"], offsets, strict=True)))
-        return cls(slope, intercept, domains, data["model"], data["probe_set"], data["split"], data["n"])
+    def _read(cls, data: Any) -> Calibrator:
+        if data["version"] != _VERSION:
+            raise ValueError(f"version {data['version']!r}")
+        fitted, certified, codebook = data["fitted_on"], data["certified_on"], data["codebook"]
+        cells = tuple(
+            CellCount(domain, pattern, count["n"], count["right"])
+            for domain, patterns in sorted(fitted["cells"].items())
+            for pattern, count in sorted(patterns.items())
+        )
+        counts = [count for cell in cells for count in (cell.n, cell.right)] + [fitted["n"], fitted["groups"]]
+        if not all(type(count) is int for count in counts):
+            raise TypeError("counts are whole numbers")
+        if not all(0 <= cell.right <= cell.n > 0 for cell in cells):
+            raise ValueError("a cell has answers, and no more right ones than answers")
+        if not (fitted["groups"] <= fitted["n"] and bool(fitted["groups"]) == bool(fitted["n"])):
+            raise ValueError("every group has an answer")
+        judged = None if certified is None else (certified["probe_set"], certified["split"])
+        texts = data["model"], fitted["probe_set"], fitted["split"], data["confidence"]
+        if not all(isinstance(text, str) for text in (*texts, *(judged or ()), codebook or "")):
+            raise TypeError("digests are strings")
+        if data["confidence"] not in _EDGES:
+            raise ValueError(f"source of confidence {data['confidence']!r}")
+        model, probe_set, split, confidence = texts
+        return cls(
+            _CURVES[data["kind"]].from_json(data["parameters"]),
+            Source(model, probe_set, split, codebook or "", confidence),
+            cells,
+            fitted["groups"],
+            judged,
+        )
+
+
+def fit_platt(
+    confidence: Array,
+    right: Array,
+    domains: Sequence[str],
+    patterns: Sequence[str],
+    groups: Array,
+    source: Source,
+) -> Calibrator:
+    """Platt scaling with shrunken levels (platt.py, shrinkage.py): for any number of answers, from none on.
+
+    Arrays have one entry an answer. `groups`: answers of one group are not independent. Raises CFT452 for
+    outcomes that are neither 0 nor 1, and for what is no probability.
+    """
+    _refuse_unsound(right, confidence, domains, patterns, groups)
+    cells, cell = coded(domains, patterns)
+    curve = shrinkage.fit(np.asarray(confidence, dtype=float), right, cells, cell, groups, _edge(source))
+    return _made(curve, right, cells, cell, groups, source)
+
+
+def fit_temperature(
+    confidence: Array,
+    right: Array,
+    domains: Sequence[str],
+    patterns: Sequence[str],
+    groups: Array,
+    source: Source,
+) -> Calibrator:
+    """One temperature for all, by scikit-learn. Raises CFT452, CFT469 without right and wrong answers, and
+    CFT474 without scikit-learn."""
+    _refuse_unsound(right, confidence, domains, patterns, groups)
+    curve = scaling.fit_temperature(confidence, right, _edge(source))
+    return _made(curve, right, *coded(domains, patterns), groups, source)
+
+
+def fit_isotonic(
+    confidence: Array,
+    right: Array,
+    domains: Sequence[str],
+    patterns: Sequence[str],
+    groups: Array,
+    source: Source,
+) -> Calibrator:
+    """One isotonic curve for all, by scikit-learn. Raises as `fit_temperature`."""
+    _refuse_unsound(right, confidence, domains, patterns, groups)
+    curve = scaling.fit_isotonic(confidence, right)
+    return _made(curve, right, *coded(domains, patterns), groups, source)
+
+
+def _edge(source: Source) -> float:
+    if source.confidence not in _EDGES:
+        raise ValueError(f"no such source of confidence: {source.confidence}")
+    return _EDGES[source.confidence]
+
+
+def _made(
+    curve: Curve, right: Array, cells: list[platt.Cell], cell: Array, groups: Array, source: Source
+) -> Calibrator:
+    answers = np.bincount(cell, minlength=len(cells))
+    hits = np.bincount(cell, weights=np.asarray(right, dtype=float), minlength=len(cells))
+    return Calibrator(
+        curve,
+        source,
+        tuple(CellCount(*name, int(n), int(k)) for name, n, k in zip(cells, answers, hits, strict=True)),
+        group_codes(groups)[1] if len(cell) else 0,
+    )
+
+
+def _refuse_unsound(
+    right: Array,
+    confidence: Array,
+    domains: Sequence[str],
+    patterns: Sequence[str],
+    groups: Array | None = None,
+) -> None:
+    refuse_unsound(
+        np.asarray(right),
+        np.zeros(len(right)) if groups is None else np.asarray(groups),
+        np.asarray(confidence),
+    )
+    if not len(domains) == len(patterns) == len(right):
+        raise refusal(
+            "CFT452",
+            "answers, domains and routing patterns differ in number",
+            found=f"{len(right)}, {len(domains)}, {len(patterns)}",
+            expected="one of each an answer",
+        )
 
 
 def _unreadable(found: str, path: object) -> CoherenceError:
@@ -116,63 +308,3 @@ def _unreadable(found: str, path: object) -> CoherenceError:
         found=found,
         help="Take the file from the derivative again, or measure and promote anew. Never mend it by hand.",
     )
-
-
-def fit_platt(
-    confidence: Array, right: Array, domains: Sequence[str], *, model: str, probe_set: str, split: str
-) -> PlattCalibrator:
-    """The penalised maximum-likelihood calibrator of answers: stated confidence, whether right, domain.
-
-    The ridge pulls the slope to 1 and the intercept to 0, each domain's own intercept to 0. So with few
-    answers, or with all right or all wrong, it stays finite and between the identity and the base rate.
-    Domains get intercepts of their own only where there are several. Newton's method; the problem is
-    strictly convex, so a slope that comes out negative is zero at the constrained optimum.
-    """
-    names = sorted(set(domains))
-    own = names if len(names) > 1 else []
-    x = np.concatenate(
-        [
-            _feature(confidence)[:, None],
-            np.ones((len(confidence), 1)),
-            np.array([[domain == name for name in own] for domain in domains], float).reshape(
-                len(confidence), len(own)
-            ),
-        ],
-        axis=1,
-    )
-    centre = np.array([1.0, 0.0] + [0.0] * len(own))
-    scale = np.array([_SLOPE, _INTERCEPT] + [_DOMAIN] * len(own))
-    y = np.asarray(right, dtype=float)
-    fitted = _newton(x, y, centre, scale)
-    if fitted[0] < 0:
-        fitted = np.concatenate([[0.0], _newton(x[:, 1:], y, centre[1:], scale[1:])])
-    slope, intercept, *offsets = (round(float(number), _DIGITS) + 0.0 for number in fitted)
-    return PlattCalibrator(
-        slope, intercept, tuple(zip(own, offsets, strict=True)), model, probe_set, split, len(y)
-    )
-
-
-def _newton(x: Array, y: Array, centre: Array, scale: Array) -> Array:
-    precision = 1 / scale**2
-
-    def loss(at: Array) -> float:
-        z = x @ at
-        return float(np.sum(np.logaddexp(0, z) - y * z) + 0.5 * precision @ (at - centre) ** 2)
-
-    at = centre.copy()
-    current = loss(at)
-    for _ in range(100):
-        p = expit(x @ at)
-        gradient = x.T @ (p - y) + precision * (at - centre)
-        hessian = (x * (p * (1 - p))[:, None]).T @ x + np.diag(precision)
-        step = np.linalg.solve(hessian, gradient)
-        while (new := loss(at - step)) > current + 1e-12 and np.max(np.abs(step)) > 1e-9:
-            step = step / 2
-        at, current = at - step, new
-        if np.max(np.abs(step)) < 1e-9:
-            break
-    return at
-
-
-def _feature(confidence: Array) -> Array:
-    return logit(np.clip(np.asarray(confidence, dtype=float), _EDGE, 1 - _EDGE))

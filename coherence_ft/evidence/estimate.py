@@ -14,9 +14,14 @@ _DIGITS = 6
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """What stands where an estimate could not be made. `reason` is a clause for an officer."""
+    """What stands where an estimate could not be made: a clause for an officer, the code that explains it."""
 
-    reason: str
+    clause: str
+    code: str = ""
+
+    @property
+    def reason(self) -> str:
+        return f"{self.clause} ({self.code})" if self.code else self.clause
 
 
 @dataclass(frozen=True, slots=True)

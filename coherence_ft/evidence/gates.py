@@ -59,8 +59,10 @@ def _waiver_refused(constraint: Constraint, waiver: Waiver, today: date) -> str:
 
 def _against(constraint: Constraint, bound: float, estimate: Estimate | None) -> tuple[Verdict, str]:
     demanded = f"{_demand(constraint, bound)} demanded"
+    units = _UNITS.get(constraint.metric, "questions")
     if estimate is None:
-        return Verdict.INSUFFICIENT, f"{demanded}; nothing was measured"
+        least = f"at least {constraint.minimum_evidence} {units} needed"
+        return Verdict.INSUFFICIENT, f"{demanded}; {least}, nothing was measured"
     if not _is_sound(estimate):
         return Verdict.INSUFFICIENT, f"{demanded}; the estimate is not a number inside its own interval"
     at_most = constraint.direction is Direction.AT_MOST
@@ -69,7 +71,6 @@ def _against(constraint: Constraint, bound: float, estimate: Estimate | None) ->
         f"{demanded}; {_number(estimate.value, bound)} measured, {'at most' if at_most else 'at least'} "
         f"{_number(limit, bound)} with {100 * estimate.confidence:g} % confidence (n = {estimate.n})"
     )
-    units = _UNITS.get(constraint.metric, "questions")
     if estimate.n < constraint.minimum_evidence:
         more = constraint.minimum_evidence - estimate.n
         minimum = constraint.minimum_evidence
@@ -80,8 +81,6 @@ def _against(constraint: Constraint, bound: float, estimate: Estimate | None) ->
         return Verdict.INSUFFICIENT, f"{why}; {100 * constraint.confidence:g} % confidence demanded"
     if not constraint.direction.is_looser(limit, bound):
         return Verdict.PASS, why
-    if constraint.metric not in _UNITS:
-        return Verdict.INSUFFICIENT, f"{why}; the measured value keeps the bound but its interval does not"
     return Verdict.INSUFFICIENT, f"{why}; {_how_many_more(constraint, bound, estimate, units)}"
 
 
@@ -93,16 +92,32 @@ def _is_sound(estimate: Estimate) -> bool:
 
 
 def _how_many_more(constraint: Constraint, bound: float, estimate: Estimate, units: str) -> str:
-    rate, limit = estimate.value, bound
-    if constraint.direction is Direction.AT_LEAST:
-        rate, limit = 1 - rate, 1 - limit
-    needed = units_to_show(rate, limit, constraint.confidence)
+    if constraint.metric in _UNITS:
+        rate, limit = estimate.value, bound
+        if constraint.direction is Direction.AT_LEAST:
+            rate, limit = 1 - rate, 1 - limit
+        needed = units_to_show(rate, limit, constraint.confidence)
+    else:
+        needed = units_to_narrow(estimate, bound, constraint.direction)
     if needed is None:
         return f"the measured value is too close to the bound for more {units} to decide soon"
     # clustered evidence may look enough by this count: some more are always wanted
     more = max(10, needed - estimate.n)
     step = 10 ** max(0, len(str(more)) - 2)
     return f"about {math.ceil(more / step) * step} more {units} would decide if the measured value stays"
+
+
+def units_to_narrow(estimate: Estimate, bound: float, direction: Direction) -> int | None:
+    """Independent units after which the limit would keep `bound`, at the same value and spread.
+
+    A limit comes nearer with the root of the units. None when more than 100,000 are needed. Rough.
+    """
+    limit = estimate.upper if direction is Direction.AT_MOST else estimate.lower
+    room, reach = abs(bound - estimate.value), abs(limit - estimate.value)
+    if room == 0:
+        return None
+    needed = math.ceil(estimate.n * (reach / room) ** 2)
+    return needed if needed <= _MOST_UNITS else None
 
 
 def units_to_show(rate: float, bound: float, confidence: float) -> int | None:

@@ -2,26 +2,28 @@
 
 Rows of one group are not independent, so `groups` (one label a row) says what is resampled and counted.
 Resampling starts from a fixed seed: the same observations always give the same limits.
+
+Above `BLOCKS` groups, whole groups are dealt at random into that many blocks and blocks are resampled:
+sums of independent groups are as independent, and the mean keeps its spread and its skewness, so the limits
+stay second-order right while the work no longer grows with the evidence.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import betaincinv, stdtrit
 
+from coherence_ft.evidence.arrays import Array, refuse_unsound
 from coherence_ft.evidence.estimate import Estimate, Missing
-
-Array = NDArray[Any]
 
 SEED = 20_210_901
 """Seed of every bootstrap. Its value means nothing; that it never changes makes estimates reproducible."""
 
 RESAMPLES = 4_000
+BLOCKS = 5_000
 _CHUNK = 2_000_000  # counts held at once while resampling
 
 
@@ -40,11 +42,18 @@ def share(hits: Array, groups: Array, confidence: float) -> Estimate | Missing:
     """The share of true `hits`, with exact limits; `n` counts groups.
 
     With one row a group this is Clopper–Pearson. Otherwise the sample size is reduced by the design
-    effect of the groups, as in Korn and Graubard (1998, Survey Methodology 24), and never raised by it.
+    effect of the groups, as in Korn and Graubard (1998, Survey Methodology 24), for each limit as if one
+    more group had been all on its side, and never raised by it. Raises CFT452.
     """
+    refuse_unsound(hits, groups)
+    if len(hits) == 0:
+        return Missing("there is no observation of it", "CFT470")
+    return some_share(hits, groups, confidence)
+
+
+def some_share(hits: Array, groups: Array, confidence: float) -> Estimate:
+    """`share` of sound hits, of which there is at least one."""
     rows = len(hits)
-    if rows == 0:
-        return Missing("there is no observation of it")
     value = float(np.mean(hits))
     codes, count = group_codes(groups)
     if count == rows:
@@ -55,29 +64,47 @@ def share(hits: Array, groups: Array, confidence: float) -> Estimate | Missing:
             confidence,
             "exact binomial (Clopper–Pearson)",
         )
-    size = _effective_size(hits, codes, count, confidence)
-    limits = clopper_pearson(value * size, size, confidence)
-    method = f"Clopper–Pearson at effective size {size:.1f} of {rows} rows in {count} groups (Korn–Graubard)"
-    return Estimate.of(value, *limits, count, confidence, method)
+    sizes = tuple(_effective_size(hits, codes, count, confidence, imagined) for imagined in (0.0, 1.0))
+    lower, _ = clopper_pearson(value * sizes[0], sizes[0], confidence)
+    _, upper = clopper_pearson(value * sizes[1], sizes[1], confidence)
+    method = (
+        f"Clopper–Pearson at effective sizes {sizes[0]:.1f} (lower) and {sizes[1]:.1f} (upper) of {rows} "
+        f"rows in {count} groups (Korn–Graubard)"
+    )
+    return Estimate.of(value, lower, upper, count, confidence, method)
 
 
-def _effective_size(hits: Array, codes: Array, count: int, confidence: float) -> float:
-    rows, value = len(hits), float(np.mean(hits))
+def _effective_size(hits: Array, codes: Array, count: int, confidence: float, imagined: float) -> float:
+    """Rows over the design effect, with one imagined group of typical size in which all are hits (or none).
+
+    Where hits are rare and groups alike within, the groups that would show the dependence may not have been
+    drawn: without the imagined one, upper limits at 95 % missed in up to 16 % of simulations. Not below the
+    size at which every group is one answer repeated.
+    """
+    rows, share_of_hits = len(hits), float(np.mean(hits))
+    members = np.bincount(codes, minlength=count)
+    residuals = np.bincount(codes, weights=hits - share_of_hits, minlength=count)
+    repeated = rows**2 / float(members @ members)
     if count == 1:
-        return 1.0
-    residuals = np.bincount(codes, weights=hits - value, minlength=count)
+        return repeated
     variance = count / (count - 1) * float(residuals @ residuals) / rows**2
-    if variance < 1e-12:  # all alike, within or between groups: the rows say nothing about their dependence
-        return float(count)
+    variance += (imagined - share_of_hits) ** 2 / repeated / count
+    if variance < 1e-15:
+        return repeated
+    with_it = (share_of_hits * count + imagined) / (count + 1)
     # few groups estimate the variance badly: the t quantile instead of the normal one
     penalty = 1.0
     if confidence > 0.5:
         penalty = float(stdtrit(rows - 1, confidence) / stdtrit(count - 1, confidence)) ** 2
-    return min(float(rows), value * (1 - value) / variance * min(penalty, 1.0))
+    return max(repeated, min(float(rows), with_it * (1 - with_it) / variance * min(penalty, 1.0)))
 
 
 def group_codes(groups: Array) -> tuple[Array, int]:
     """Labels as integers 0…count-1, in sorted order of the labels."""
+    groups = np.asarray(groups)
+    if groups.dtype.kind in "iu" and len(groups) and groups.min() >= 0 and groups.max() < 4 * len(groups):
+        present = np.bincount(groups) > 0  # small integers need no sorting
+        return (np.cumsum(present) - 1)[groups], int(present.sum())
     labels, codes = np.unique(groups, return_inverse=True)
     return codes, len(labels)
 
@@ -88,8 +115,17 @@ def group_totals(columns: Array, groups: Array) -> Array:
     return np.stack([np.bincount(codes, weights=c, minlength=count) for c in np.asarray(columns).T], axis=1)
 
 
+def in_blocks(totals: Array) -> Array:
+    """`totals` itself, or, above BLOCKS groups, the sums of groups dealt at random: BLOCKS × k."""
+    count = len(totals)
+    if count <= BLOCKS:
+        return totals
+    block = np.random.default_rng(SEED).permutation(count) % BLOCKS
+    return np.stack([np.bincount(block, weights=column, minlength=BLOCKS) for column in totals.T], axis=1)
+
+
 def resample(totals: Array, seed: int = SEED) -> Array:
-    """Mean of the groups' totals in each bootstrap resample: RESAMPLES × k."""
+    """Mean of the totals in each bootstrap resample of the groups (or blocks): RESAMPLES × k."""
     generator = np.random.default_rng(seed)
     count = len(totals)
     means = np.empty((RESAMPLES, totals.shape[1]))
@@ -119,6 +155,7 @@ def studentised(
     `totals`: groups × k. The standard error is that of the linearised statistic. A resample in which
     the statistic has no value counts against the limit, on both sides.
     """
+    totals = in_blocks(totals)
     count, k = totals.shape
     if count < 2:
         return Missing("one independent group shows no spread")

@@ -2,31 +2,30 @@
 
 `forecast` is the calibrated probability that the chosen answer is right, `right` whether it was, `groups`
 the label of what is resampled; one entry an answer, in an order that does not depend on how they came.
-The metrics of the other two loops are plain shares: `intervals.share`.
+Forecasts that are no probability and outcomes that are neither 0 nor 1 raise CFT452. Calibration itself is
+in `reliability` and `smooth`. The metrics of the other two loops are plain shares: `intervals.share`.
 """
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
-from scipy.special import expit, logit, ndtri
+from scipy.special import expit, logit, stdtrit
+from scipy.stats import rankdata
 
+from coherence_ft.evidence.arrays import Array, refuse_unsound
 from coherence_ft.evidence.estimate import Estimate, Missing
 from coherence_ft.evidence.intervals import (
     RESAMPLES,
-    Array,
     SmoothStatistic,
     clopper_pearson,
     group_codes,
     group_totals,
-    resample,
     share,
     studentised,
 )
 
 _BOOTSTRAP = f"studentised bootstrap over groups, {RESAMPLES} resamples"
-_NOTHING = Missing("there is no answer to measure it on")
+_NOTHING = Missing("there is no answer to measure it on", "CFT470")
 
 # Totals are (sum of losses or gains, answers): a ratio of two means, since groups differ in size.
 _MEAN = SmoothStatistic(
@@ -42,6 +41,7 @@ def accuracy(right: Array, groups: Array, confidence: float) -> Estimate | Missi
 
 def brier_score(forecast: Array, right: Array, groups: Array, confidence: float) -> Estimate | Missing:
     """Mean squared distance between forecast and outcome (Brier 1950)."""
+    refuse_unsound(right, groups, forecast)
     return _mean((forecast - right) ** 2, groups, confidence, 0.0, _BOOTSTRAP)
 
 
@@ -49,6 +49,8 @@ def brier_gain(
     forecast: Array, right: Array, base_forecast: Array, base_right: Array, groups: Array, confidence: float
 ) -> Estimate | Missing:
     """Mean of the base model's squared distance less ours, on the same questions in the same order."""
+    refuse_unsound(right, groups, forecast, base_forecast)
+    refuse_unsound(base_right, groups)
     gain = (base_forecast - base_right) ** 2 - (forecast - right) ** 2
     return _mean(gain, groups, confidence, -1.0, f"{_BOOTSTRAP}, paired by question")
 
@@ -87,6 +89,7 @@ def brier_skill(forecast: Array, right: Array, groups: Array, confidence: float)
 
     Below zero, confidence tells less than that one number. The share is taken again in each resample.
     """
+    refuse_unsound(right, groups, forecast)
     if len(right) == 0:
         return _NOTHING
     if one_class := _one_class(right):
@@ -101,9 +104,9 @@ def brier_skill(forecast: Array, right: Array, groups: Array, confidence: float)
 
 def _one_class(right: Array) -> Missing | None:
     if np.all(right):
-        return Missing("every answer is right, so that there is no wrong one to compare with")
+        return Missing("every answer is right, so that there is no wrong one to compare with", "CFT471")
     if not np.any(right):
-        return Missing("every answer is wrong, so that there is no right one to compare with")
+        return Missing("every answer is wrong, so that there is no right one to compare with", "CFT471")
     return None
 
 
@@ -111,40 +114,40 @@ def auroc(forecast: Array, right: Array, groups: Array, confidence: float) -> Es
     """Chance that a right answer carries more confidence than a wrong one; a tie counts half.
 
     Variance after DeLong et al. (1988), with Obuchowski's (1997) sums where groups hold several answers;
-    limits on the logit scale.
+    limits on the logit scale with Student's quantile for the rarer class.
     """
+    refuse_unsound(right, groups, forecast)
     if len(right) == 0:
         return _NOTHING
     if one_class := _one_class(right):
         return one_class
     right = right.astype(bool)
     codes, count = group_codes(groups)
-    high, low = forecast[right], forecast[~right]
-    above = _placements(high, low)
-    below = 1 - _placements(low, high)
+    # placements (share of the other class below each answer, ties half) from midranks: Sun and Xu (2014)
+    ranks = rankdata(forecast)
+    above = (ranks[right] - rankdata(forecast[right])) / np.sum(~right)
+    below = 1 - (ranks[~right] - rankdata(forecast[~right])) / np.sum(right)
     value = float(above.mean())
     of_right = np.bincount(codes[right], weights=above - value, minlength=count)
     of_wrong = np.bincount(codes[~right], weights=below - value, minlength=count)
     variance = _auroc_variance(of_right, of_wrong, codes, right, count)
     if variance < 1e-12 or not 0 < value < 1:
         # No spread seen (perfect order, or all equal): exact on disjoint pairs of a right and a wrong group.
-        pairs = min(len(np.unique(codes[right])), len(np.unique(codes[~right])))
+        pairs = min(_distinct(codes[right]), _distinct(codes[~right]))
         limits = clopper_pearson(value * pairs, pairs, confidence)
         return Estimate.of(value, *limits, count, confidence, f"exact binomial on {pairs} disjoint pairs")
-    margin = float(ndtri(confidence)) * np.sqrt(variance) / (value * (1 - value))
+    # the rarer class estimates its part of the variance from few groups: the t quantile, not the normal one
+    freedom = min(_distinct(codes[right]), _distinct(codes[~right])) - 1
+    margin = float(stdtrit(freedom, confidence)) * np.sqrt(variance) / (value * (1 - value))
     lower, upper = expit(logit(value) - margin), expit(logit(value) + margin)
-    return Estimate.of(value, float(lower), float(upper), count, confidence, "DeLong on the logit scale")
-
-
-def _placements(of: Array, among: Array) -> Array:
-    """For each of `of` the share of `among` below it, ties half."""
-    among = np.sort(among)
-    return (np.searchsorted(among, of, "left") + np.searchsorted(among, of, "right")) / (2 * len(among))
+    return Estimate.of(
+        value, float(lower), float(upper), count, confidence, "DeLong on the logit scale, t quantile"
+    )
 
 
 def _auroc_variance(of_right: Array, of_wrong: Array, codes: Array, right: Array, count: int) -> float:
     rights, wrongs = int(right.sum()), int((~right).sum())
-    groups_right, groups_wrong = len(np.unique(codes[right])), len(np.unique(codes[~right]))
+    groups_right, groups_wrong = _distinct(codes[right]), _distinct(codes[~right])
     if min(groups_right, groups_wrong) < 2:
         return 0.0
     variance = groups_right / (groups_right - 1) * float(of_right @ of_right) / rights**2
@@ -152,46 +155,16 @@ def _auroc_variance(of_right: Array, of_wrong: Array, codes: Array, right: Array
     return variance + 2 * count / (count - 1) * float(of_right @ of_wrong) / (rights * wrongs)
 
 
+def _distinct(codes: Array) -> int:
+    return int(np.count_nonzero(np.bincount(codes)))
+
+
 def selective_risk(
     forecast: Array, right: Array, groups: Array, threshold: float, confidence: float
 ) -> Estimate | Missing:
     """Share of wrong answers among those delivered: forecast at or above `threshold`."""
+    refuse_unsound(right, groups, forecast)
     delivered = forecast >= threshold
     if not np.any(delivered):
         return Missing("no answer reaches the threshold, so that none is delivered")
     return share(~right.astype(bool)[delivered], groups[delivered], confidence)
-
-
-def calibration_error(forecast: Array, right: Array, groups: Array, confidence: float) -> Estimate | Missing:
-    """Debiased L2 calibration error in bins of equal mass (Kumar, Liang and Ma 2019, estimator 4).
-
-    For the report. Limits: normal, on the squared error, with its bootstrap error over groups and bins held
-    fixed (quantiles of the bootstrap miss more often than they say). Binning hides what happens inside a
-    bin, so the value is a lower bound of the error without bins.
-    """
-    bins = min(10, len(right) // 20)
-    if bins < 1:
-        return Missing(f"{len(right)} answers are too few: a bin takes 20")
-    rank = np.empty(len(forecast), dtype=np.int64)
-    rank[np.argsort(forecast, kind="stable")] = np.arange(len(forecast))
-    in_bin = np.eye(bins)[rank * bins // len(forecast)]
-    columns = np.concatenate([in_bin, in_bin * forecast[:, None], in_bin * right[:, None]], axis=1)
-    totals = group_totals(columns, groups)
-
-    def squares(means: Array) -> Array:
-        """Debiased squared error from each bin's mean (answers, forecasts, right) a group."""
-        rows = means[..., :bins] * len(totals)
-        with np.errstate(all="ignore"):
-            stated = means[..., bins : 2 * bins] / means[..., :bins]
-            came = means[..., 2 * bins :] / means[..., :bins]
-            noise = came * (1 - came) / np.maximum(rows - 1, 1)
-        weight = rows / rows.sum(axis=-1, keepdims=True)
-        return np.nansum(weight * ((stated - came) ** 2 - noise), axis=-1)
-
-    debiased = float(squares(totals.mean(axis=0)))
-    margin = float(ndtri(confidence)) * float(np.std(squares(resample(totals))))
-    value, lower, upper = (
-        math.sqrt(max(0.0, square)) for square in (debiased, debiased - margin, debiased + margin)
-    )
-    method = f"debiased L2, {bins} bins of equal mass, bootstrap error over groups"
-    return Estimate.of(value, lower, min(1.0, upper), len(totals), confidence, method)

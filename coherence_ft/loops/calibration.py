@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from coherence_ft.documents.constraint_set import EVERYWHERE, Constraint, Scope
-from coherence_ft.evidence import metrics
+from coherence_ft.evidence import metrics, reliability
 from coherence_ft.evidence.abstention import threshold_at
-from coherence_ft.evidence.calibrators import PlattCalibrator, fit_platt
+from coherence_ft.evidence.calibrators import Calibrator, Source, fit_platt
 from coherence_ft.evidence.estimate import Estimate, Missing
 from coherence_ft.evidence.intervals import Array
 from coherence_ft.loops.observation import AnswerObservation, Observations
@@ -25,7 +25,7 @@ class Forecasts:
     answers: tuple[AnswerObservation, ...]
     forecast: Array  # (n,) calibrated probability that the chosen option is right
     right: Array  # (n,) bool
-    groups: Array  # (n,) labels
+    groups: Array  # (n,) numbers of the groups in sorted order
 
     def __len__(self) -> int:
         return len(self.answers)
@@ -54,16 +54,19 @@ class Evidence:
         return Evidence(self.calibration.within(scope), self.evaluated.within(scope))
 
 
-def fit(observations: Observations) -> PlattCalibrator:
+def fit(observations: Observations) -> Calibrator:
     """The calibrator of these answers."""
     answers = _ordered(observations.answers)
     return _fit(answers, observations)
 
 
-def judged(observations: Observations, calibrator: PlattCalibrator) -> Forecasts:
-    """Forecasts for answers that the calibrator has not seen. Another model's calibrator raises CFT456."""
+def judged(observations: Observations, calibrator: Calibrator) -> Forecasts:
+    """Forecasts for answers that the calibrator has not seen. Raises CFT456 for another model's calibrator
+    and CFT468 for one of another routing codebook."""
     answers = _ordered(observations.answers)
-    return _forecasts(answers, _apply(calibrator.for_model(observations.model), answers))
+    return _forecasts(
+        answers, _apply(calibrator.for_model(observations.model, observations.codebook), answers)
+    )
 
 
 def cross_fitted(observations: Observations) -> Forecasts:
@@ -104,7 +107,7 @@ def estimate(constraint: Constraint, evidence: Evidence, base: Evidence | None =
         case "auroc":
             return metrics.auroc(*arrays, confidence)
         case "calibration_error":
-            return metrics.calibration_error(*arrays, confidence)
+            return reliability.calibration_error(*arrays, confidence)
         case "selective_risk":
             if len(evidence.calibration) == 0:
                 return Missing("no answer of the calibration split sets the threshold")
@@ -125,7 +128,7 @@ def _gain(seen: Forecasts, base: Evidence | None, confidence: float) -> Estimate
         return Missing("the base model was not measured")
     place = {probe: i for i, probe in enumerate(base.evaluated.probes)}
     ours = [i for i, probe in enumerate(seen.probes) if probe in place]
-    theirs = [place[seen.probes[i]] for i in ours]
+    theirs = [place[seen.answers[i].probe] for i in ours]
     found = metrics.brier_gain(
         seen.forecast[ours],
         seen.right[ours],
@@ -146,19 +149,23 @@ def _ordered(answers: Sequence[AnswerObservation]) -> list[AnswerObservation]:
     return sorted(answers, key=lambda answer: answer.probe)
 
 
-def _fit(answers: Sequence[AnswerObservation], source: Observations) -> PlattCalibrator:
+def _fit(answers: Sequence[AnswerObservation], source: Observations) -> Calibrator:
     return fit_platt(
         np.array([a.confidence for a in answers]),
         np.array([a.correct for a in answers]),
         [a.domain for a in answers],
-        model=source.model,
-        probe_set=source.probe_set,
-        split=source.split,
+        [a.routing_pattern for a in answers],
+        _group_numbers(answers),
+        Source(source.model, source.probe_set, source.split, source.codebook),
     )
 
 
-def _apply(calibrator: PlattCalibrator, answers: Sequence[AnswerObservation]) -> Array:
-    return calibrator.apply(np.array([a.confidence for a in answers]), [a.domain for a in answers])
+def _apply(calibrator: Calibrator, answers: Sequence[AnswerObservation]) -> Array:
+    return calibrator.apply(
+        np.array([a.confidence for a in answers]),
+        [a.domain for a in answers],
+        [a.routing_pattern for a in answers],
+    )
 
 
 def _forecasts(answers: Sequence[AnswerObservation], forecast: Array) -> Forecasts:
@@ -166,8 +173,12 @@ def _forecasts(answers: Sequence[AnswerObservation], forecast: Array) -> Forecas
         tuple(answers),
         forecast,
         np.array([a.correct for a in answers], dtype=bool),
-        np.array([a.group for a in answers], dtype=str),
+        _group_numbers(answers),
     )
+
+
+def _group_numbers(answers: Sequence[AnswerObservation]) -> Array:
+    return np.unique([a.group for a in answers], return_inverse=True)[1]
 
 
 def _folds(answers: Sequence[AnswerObservation]) -> list[int]:

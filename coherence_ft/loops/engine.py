@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date
 
 import numpy as np
@@ -13,12 +13,42 @@ from coherence_ft.documents.diagnostics import CoherenceError
 from coherence_ft.documents.metrics import METRICS
 from coherence_ft.evidence.abstention import Certificate, learn_then_test
 from coherence_ft.evidence.assessment import Assessment, ConstraintResult, Verdict
-from coherence_ft.evidence.calibrators import PlattCalibrator
+from coherence_ft.evidence.calibrators import Calibrator
 from coherence_ft.evidence.estimate import Estimate, Missing
 from coherence_ft.evidence.gates import decide
 from coherence_ft.loops import alignment, calibration, integrity, soundness
 from coherence_ft.loops.calibration import Evidence
 from coherence_ft.loops.observation import Observations
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What became of the probes of one pass over one model: the five counts add up to the probe set."""
+
+    model: str
+    probe_set: str
+    split: str
+    questions: int
+    groups: int
+    conversations: int
+    unused: int  # of domains for which the constraints do not speak
+    skipped: int  # by a budget
+
+    @property
+    def probes(self) -> int:
+        return self.questions + self.groups + self.conversations + self.unused + self.skipped
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """An assessment with what it was made from. `tallies`: of each pass, ours before the base model's."""
+
+    assessment: Assessment
+    calibrator: Calibrator
+    certificate: Certificate | None
+    evidence: Evidence
+    base: Evidence | None
+    tallies: tuple[Tally, ...]
 
 
 class CoherenceEngine:
@@ -34,7 +64,19 @@ class CoherenceEngine:
         *,
         base: tuple[Observations, Observations | None] | None = None,
         today: date | None = None,
-    ) -> tuple[Assessment, PlattCalibrator]:
+    ) -> tuple[Assessment, Calibrator]:
+        """What `examine` finds, without the forecasts."""
+        found = self.examine(calibration, evaluated, base=base, today=today)
+        return found.assessment, found.calibrator
+
+    def examine(
+        self,
+        calibration: Observations,
+        evaluated: Observations | None = None,
+        *,
+        base: tuple[Observations, Observations | None] | None = None,
+        today: date | None = None,
+    ) -> Findings:
         """Fit the calibrator on `calibration` and hold `evaluated` to every constraint.
 
         Without `evaluated` the calibration split is assessed itself, each answer by a calibrator that
@@ -69,17 +111,22 @@ class CoherenceEngine:
         assessment = Assessment(
             judged.split, judged.probe_set, tuple(results), delivered, coverage, judged.skipped, unused
         )
-        return assessment, calibrator
+        passes = [calibration, evaluated]
+        if base is not None:
+            passes += [base[0], base[1] if evaluated is not None else None]
+        tallies = tuple(self._tally(each) for each in passes if each is not None)
+        return Findings(assessment, calibrator, certificate, ours, theirs, tallies)
 
     def _evidence(
         self, fitted_on: Observations, evaluated: Observations | None
-    ) -> tuple[Evidence, PlattCalibrator]:
+    ) -> tuple[Evidence, Calibrator]:
         fitted_on, _ = self._relevant(fitted_on)
         calibrator = calibration.fit(fitted_on)
         if evaluated is None:
             forecasts = calibration.cross_fitted(fitted_on)
             return Evidence(forecasts, forecasts), calibrator
         evaluated, _ = self._relevant(evaluated)
+        calibrator = calibrator.certified(evaluated.probe_set, evaluated.split)
         return Evidence(
             calibration.judged(fitted_on, calibrator), calibration.judged(evaluated, calibrator)
         ), calibrator
@@ -94,6 +141,11 @@ class CoherenceEngine:
             replies=tuple(r for r in seen.replies if r.domain in domains),
         )
         return kept, _size(seen) - _size(kept)
+
+    def _tally(self, seen: Observations) -> Tally:
+        kept, unused = self._relevant(seen)
+        counts = len(kept.answers), len(kept.groups), len(kept.replies)
+        return Tally(seen.model, seen.probe_set, seen.split, *counts, unused, seen.skipped)
 
     def _certificate(self, results: list[ConstraintResult], evidence: Evidence) -> Certificate | None:
         """The threshold to serve with: that of the strictest risk promised, which keeps the laxer ones."""

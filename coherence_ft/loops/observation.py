@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 DENSE = "dense"
 """The routing pattern of a model without experts."""
@@ -12,7 +17,9 @@ DENSE = "dense"
 class AnswerObservation:
     """A question's option likelihoods.
 
-    `probabilities`: normalised over the options, same order; the model's choice is the arg max.
+    `probabilities`: normalised over the options, same order; the model's choice is the arg max. Of a
+    mixture of experts, for that choice, (layers, experts): `experts`, how often each was used, and
+    `contributions`, the router's weights summed.
     """
 
     probe: str
@@ -23,6 +30,8 @@ class AnswerObservation:
     routing_pattern: str = DENSE
     language: str | None = None  # as the probe is marked
     audience: str | None = None
+    experts: NDArray[np.int64] | None = field(default=None, compare=False, repr=False)
+    contributions: NDArray[np.float64] | None = field(default=None, compare=False, repr=False)
 
     @property
     def choice(self) -> int:
@@ -79,6 +88,8 @@ class Observations:
 
     `model`: content digest of what was measured. `probe_set`: digest of the file. `skipped`: probes left out
     by a budget; `len(answers) + len(groups) + len(replies) + skipped` is the size of the probe set.
+    `capture`: how the experts of a mixture were counted. `codebook`: digest of the codebook that named the
+    routing patterns.
     """
 
     model: str
@@ -90,3 +101,5 @@ class Observations:
     skipped: int = 0
     tokens: int = 0  # prompt and generated tokens that were computed
     seconds: float = 0.0
+    capture: str = ""  # empty: a dense model
+    codebook: str = ""  # empty: no patterns assigned

@@ -12,9 +12,16 @@ from coherence_ft.models.errors import first_line
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
-EXPERT_ARCHITECTURES = ("deepseek_v2", "deepseek_v3", "mixtral", "olmoe", "qwen2_moe", "qwen3_moe")
-"""Mixtures of experts whose router is known, by model type. Others are refused: their routing would be
-read wrongly, not merely missed."""
+EXPERT_ARCHITECTURES = {
+    "deepseek_v2": "DeepseekV2TopkRouter",
+    "deepseek_v3": "DeepseekV3TopkRouter",
+    "mixtral": "MixtralTopKRouter",
+    "olmoe": "OlmoeTopKRouter",
+    "qwen2_moe": "Qwen2MoeTopKRouter",
+    "qwen3_moe": "Qwen3MoeTopKRouter",
+}
+"""Mixtures of experts whose router is known: model type to the router's class in transformers. Others are
+refused: their routing would be read wrongly, not merely missed."""
 
 _EXPERT_COUNTS = ("num_local_experts", "num_experts", "n_routed_experts")
 

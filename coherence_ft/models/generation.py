@@ -25,6 +25,7 @@ from coherence_ft.models.batches import (
     takes_explicit_masks,
 )
 from coherence_ft.models.chat import end_of_turn
+from coherence_ft.models.routing import Route, Routed, RoutingCapture
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -38,10 +39,12 @@ class _Prompt(Row):
 @dataclass(frozen=True, slots=True)
 class Replies:
     """`texts`: without special tokens, in the order of the prompts. `tokens`: computed ones, prompt tokens
-    (the shared prefix once) and generated ones, padding not counted."""
+    (the shared prefix once) and generated ones, padding not counted. `routes`: the experts used for every
+    reply, if routing was captured."""
 
     texts: tuple[str, ...]
     tokens: int
+    routes: tuple[Route, ...] = ()
 
 
 def generate_replies(
@@ -51,13 +54,14 @@ def generate_replies(
     max_new_tokens: Sequence[int],
     *,
     tokens_per_batch: int = 4096,
+    routing: RoutingCapture | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Replies:
     """The most likely next token, again and again, until the end of the turn or `max_new_tokens`.
 
     Plain greedy decoding: penalties and sampling settings that ship with a model are not applied. The
-    model must be in evaluation mode. `progress` is called with the number of prompts done since the last
-    call. Raises ValueError for an empty prompt.
+    model must be in evaluation mode. `routing`: a capture on this model, for `Replies.routes`. `progress`
+    is called with the number of prompts done since the last call. Raises ValueError for an empty prompt.
     """
     if model.training:
         raise ValueError("generate_replies needs model.eval(): dropout would make the replies random")
@@ -77,11 +81,16 @@ def generate_replies(
     ]
     stops = _stop_tokens(model, tokenizer)
     generated: list[list[int]] = [[] for _ in prompts]
+    routes: dict[int, Route] = {}
     with torch.no_grad(), contiguous_head(model):  # not inference_mode: see scoring.py
+        if routing is not None:
+            routing.drop()
         prefix = Prefix(model, contexts[0][:shared])
+        before = [routing.take(1)] if routing is not None and shared else []
         for batch in by_length(rows, tokens_per_batch):
             limits = {row.item: max_new_tokens[row.item] for row in batch}
-            _decode(model, tokenizer, batch, prefix, explicit, limits, stops, generated)
+            passes = _decode(model, tokenizer, batch, prefix, explicit, limits, stops, generated, routing)
+            routes |= _routes(batch, before, passes, routing.span) if routing is not None else {}
             if progress is not None:
                 progress(len(batch))
     computed = shared + sum(len(row.tokens) for row in rows) + sum(map(len, generated))
@@ -89,7 +98,7 @@ def generate_replies(
         tokenizer.decode(ids[:-1] if ids and ids[-1] in stops else ids, skip_special_tokens=True)
         for ids in generated
     ]
-    return Replies(tuple(map(str, texts)), computed)
+    return Replies(tuple(map(str, texts)), computed, tuple(routes[item] for item in sorted(routes)))
 
 
 def _decode(
@@ -101,13 +110,16 @@ def _decode(
     limits: dict[int, int],
     stops: frozenset[int],
     generated: list[list[int]],
-) -> None:
+    routing: RoutingCapture | None,
+) -> list[tuple[list[int], Routed]]:
+    """Appends to `generated`; returns, for every forward pass, its rows' items and what was routed."""
     from transformers import DynamicCache
 
     padded = Padded.of(batch, tokenizer.pad_token_id or 0, model.device)
     cache = prefix.cache(len(batch)) if explicit else DynamicCache(config=model.config)
     items = [row.item for row in batch]
     tokens, positions, mask = padded.input_ids, padded.position_ids, padded.mask(prefix.length)
+    passes: list[tuple[list[int], Routed]] = []
     while True:
         logits = model(
             input_ids=tokens,
@@ -118,6 +130,8 @@ def _decode(
             logits_to_keep=1,
             **quiet(model),
         ).logits
+        if routing is not None:
+            passes.append((items, routing.take(len(items))))
         chosen = logits[:, -1].argmax(-1)
         going = []
         for index, (item, token) in enumerate(zip(items, chosen.tolist(), strict=True)):
@@ -126,7 +140,7 @@ def _decode(
             if token not in stops and len(generated[item]) < limits[item]:
                 going.append(index)
         if not going:
-            return
+            return passes
         if len(going) < len(items):
             keep = torch.tensor(going, device=model.device)
             cache.batch_select_indices(keep)
@@ -134,6 +148,28 @@ def _decode(
             items = [items[index] for index in going]
         tokens, positions = chosen[:, None], positions[:, -1:] + 1
         mask = torch.nn.functional.pad(mask, (0, 1), value=1)
+
+
+def _routes(
+    batch: Sequence[_Prompt], before: Sequence[Routed], passes: Sequence[tuple[list[int], Routed]], span: int
+) -> dict[int, Route]:
+    """The route of every reply: over the last positions of its prompt and all of its own that were read.
+    `before`: what was routed for the shared prefix."""
+    owner = {row.item: number for number, row in enumerate(batch)}
+    prefix = start = sum(routed.experts.shape[2] for routed in before)
+    positions: list[int] = []
+    owners: list[int] = []
+    for number, (items, routed) in enumerate(passes):
+        width = routed.experts.shape[2]
+        for item in items:
+            start += width
+            read = min(span, len(batch[owner[item]].tokens)) if number == 0 else 1
+            shared = min(span - read, prefix) if number == 0 else 0
+            positions += [*range(prefix - shared, prefix), *range(start - read, start)]
+            owners += [owner[item]] * (shared + read)
+    flat = Routed.joined([*before, *(routed for _, routed in passes)])
+    routes = flat.routes([0] * len(positions), positions, owners)
+    return {row.item: route for row, route in zip(batch, routes, strict=True)}
 
 
 def _stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:

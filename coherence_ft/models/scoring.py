@@ -29,6 +29,7 @@ from coherence_ft.models.batches import (
     quiet,
     takes_explicit_masks,
 )
+from coherence_ft.models.routing import Route, Routed, RoutingCapture
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -45,10 +46,12 @@ Item = tuple[str, Sequence[str]]
 @dataclass(frozen=True, slots=True)
 class Scores:
     """`log_probabilities`: for every item, for every option, the sum over the option's tokens (nats).
-    `tokens`: how many were computed, the shared prefix once, padding not counted."""
+    `tokens`: how many were computed, the shared prefix once, padding not counted. `routes`: for every item,
+    the experts used for its likeliest option, if routing was captured."""
 
     log_probabilities: tuple[tuple[float, ...], ...]
     tokens: int
+    routes: tuple[Route, ...] = ()
 
     @property
     def probabilities(self) -> tuple[tuple[float, ...], ...]:
@@ -79,6 +82,19 @@ class _Tree(Row):
         """How many of the last tokens hold every one that a term asks for."""
         return len(self.tokens) - min(term.node for term in self.terms)
 
+    def spans(self, length: int) -> dict[tuple[int, int], list[int]]:
+        """For every (item, option): the nodes that its tokens are predicted from, and before the first of
+        them the last ones of the prompt, `length` in all without those of the option. Negative ones count
+        back from the end of the shared prefix."""
+        spans: dict[tuple[int, int], list[int]] = {}
+        for term in self.terms:
+            nodes = spans.setdefault((term.item, term.option), [])
+            nodes.append(term.node)
+            if len(nodes) == 1:
+                while len(nodes) < length:
+                    nodes.append(self.parents[nodes[-1]] if nodes[-1] >= 0 else nodes[-1] - 1)
+        return spans
+
 
 def score_options(
     model: PreTrainedModel,
@@ -86,6 +102,7 @@ def score_options(
     items: Sequence[Item],
     *,
     tokens_per_batch: int = 1024,
+    routing: RoutingCapture | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Scores:
     """log p(option | prompt) for every option of every item, in the order given.
@@ -93,7 +110,8 @@ def score_options(
     An option is continued directly after the prompt's text, without a space of our own. Where a
     tokenizer merges across that boundary, the merged token counts as the option's, for all options of
     the item alike. The model must be in evaluation mode; it may be quantized, a mixture of experts or
-    wrapped by PEFT. `progress` is called with the number of items done since the last call.
+    wrapped by PEFT. `routing`: a capture on this model, for `Scores.routes`. `progress` is called with the
+    number of items done since the last call.
     Raises ValueError for an empty prompt or option.
     """
     if model.training:
@@ -113,13 +131,19 @@ def score_options(
         rows = [row for item in range(len(items)) for row in _chains(item, contexts[item], options[item])]
 
     sums = [[0.0] * len(given) for given in options]
+    routes: dict[tuple[int, int], Route] = {}
     # no_grad, not inference_mode: what a layer caches meanwhile (rotary frequencies, bitsandbytes' state)
     # must still serve a backward pass afterwards.
     with torch.no_grad(), contiguous_head(model):
+        if routing is not None:
+            routing.drop()
         prefix = Prefix(model, contexts[0][:shared])
+        before = [routing.take(1)] if routing is not None and shared else []
         for batch in by_length(rows, tokens_per_batch):
             tail = max(row.tail for row in batch)
             logits = _forward(model, tokenizer, batch, prefix, trees, tail)
+            if routing is not None:
+                routes |= _routes(batch, before, routing)
             needed = [
                 (number, tail - len(row.tokens) + term.node, term)
                 for number, row in enumerate(batch)
@@ -130,7 +154,12 @@ def score_options(
                 sums[term.item][term.option] += value
             if progress is not None:
                 progress(sum(row.items for row in batch))
-    return Scores(tuple(map(tuple, sums)), shared + sum(len(row.tokens) for row in rows))
+    chosen = [(item, max(range(len(row)), key=row.__getitem__)) for item, row in enumerate(sums)]
+    return Scores(
+        tuple(map(tuple, sums)),
+        shared + sum(len(row.tokens) for row in rows),
+        tuple(routes[which] for which in chosen) if routing is not None else (),
+    )
 
 
 def _tokenize(
@@ -241,6 +270,26 @@ def _forward(
         use_cache=cache is not None,
         **quiet(model),
     ).logits
+
+
+def _routes(
+    batch: Sequence[_Tree], before: Sequence[Routed], routing: RoutingCapture
+) -> dict[tuple[int, int], Route]:
+    """The route of every (item, option) of a batch. `before`: what was routed for the shared prefix."""
+    prefix = sum(routed.experts.shape[2] for routed in before)
+    length = max(len(row.tokens) for row in batch)
+    named: list[tuple[int, int]] = []
+    positions: list[int] = []
+    owners: list[int] = []
+    for number, row in enumerate(batch):
+        start = prefix + (number + 1) * length - len(row.tokens)
+        for which, nodes in row.spans(routing.span).items():
+            at = [start + node if node >= 0 else prefix + node for node in nodes if node >= -prefix]
+            positions += at
+            owners += [len(named)] * len(at)
+            named.append(which)
+    routed = Routed.joined([*before, routing.take(len(batch))])
+    return dict(zip(named, routed.routes([0] * len(owners), positions, owners), strict=True))
 
 
 def _tree_mask(batch: Sequence[_Tree], prefix: int, model: PreTrainedModel) -> torch.Tensor:

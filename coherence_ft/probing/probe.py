@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from coherence_ft.documents.probe_set import Conversation, Member, Probe, ProbeGroup, ProbeSet, Question
+from coherence_ft.evidence.routing_patterns import UNKNOWN
 from coherence_ft.loops.observation import (
     AnswerObservation,
     GroupObservation,
@@ -27,6 +28,7 @@ from coherence_ft.loops.observation import (
 from coherence_ft.loops.verifiers import check
 from coherence_ft.models.chat import render
 from coherence_ft.models.generation import generate_replies
+from coherence_ft.models.routing import RoutingCapture, routing_capture
 from coherence_ft.models.scoring import score_options
 
 if TYPE_CHECKING:
@@ -59,7 +61,8 @@ def probe(
     """Measure `model` on `probe_set`.
 
     Questions, groups and conversations are interleaved in proportion, so that a budget cuts all three
-    loops alike. `model_digest` names what was measured.
+    loops alike. `model_digest` names what was measured. The experts that a mixture uses for its answers are
+    counted; their patterns are `unknown` until a codebook assigns them (loops/routing.py).
     """
     budget = budget or Budget()
     started = time.monotonic()
@@ -71,12 +74,14 @@ def probe(
     slices = _SLICES if budget.seconds is not None or progress is not None else 1
     size = max(1, math.ceil(len(order) / slices))
     done = 0
-    with untouched(model, tokenizer):
+    with untouched(model, tokenizer), routing_capture(model) as routing:
+        if routing is not None:
+            seen = replace(seen, capture=routing.version)
         for start in range(0, len(order), size):
             if budget.seconds is not None and time.monotonic() - started > budget.seconds:
                 break
             part = order[start : start + size]
-            seen = _measure(model, tokenizer, part, seen)
+            seen = _measure(model, tokenizer, part, seen, routing)
             done += len(part)
             if progress is not None:
                 progress(done, len(order))
@@ -142,7 +147,11 @@ def _cost(item: Probe, tokenizer: PreTrainedTokenizerBase) -> int:
 
 
 def _measure(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, part: Sequence[Probe], seen: Observations
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    part: Sequence[Probe],
+    seen: Observations,
+    routing: RoutingCapture | None,
 ) -> Observations:
     questions = [item for item in part if isinstance(item, Question)]
     groups = [item for item in part if isinstance(item, ProbeGroup)]
@@ -150,12 +159,18 @@ def _measure(
 
     # One call for all option scoring: sorting by length and prefix reuse work best on many prompts.
     asked: list[Question | Member] = [*questions, *(member for group in groups for member in group.members)]
-    scored = score_options(model, tokenizer, [(render(tokenizer, a.messages), a.options) for a in asked])
+    items = [(render(tokenizer, a.messages), a.options) for a in asked]
+    scored = score_options(model, tokenizer, items, routing=routing)
     probabilities = scored.probabilities
     answers = tuple(
         AnswerObservation(q.id, q.group, q.domain, p, q.answer, language=q.language, audience=q.audience)
         for q, p in zip(questions, probabilities, strict=False)
     )
+    if routing is not None:
+        answers = tuple(
+            replace(answer, routing_pattern=UNKNOWN, experts=route.counts, contributions=route.contributions)
+            for answer, route in zip(answers, scored.routes, strict=False)
+        )
     rest = iter(probabilities[len(questions) :])
     group_observations = tuple(
         GroupObservation(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from coherence_ft.authority.resolve import resolve
 from coherence_ft.authority.resolved import ResolvedConstraints
@@ -15,14 +16,19 @@ from coherence_ft.authority.wording import ResolvedBand
 from coherence_ft.documents.constraint_set import Act
 from coherence_ft.documents.diagnostics import refusal
 from coherence_ft.documents.recipe import BaseModel, Quantization
-from coherence_ft.evidence.calibrators import PlattCalibrator
+from coherence_ft.evidence.calibrators import Calibrator
+from coherence_ft.evidence.routing_patterns import Codebook
 from coherence_ft.loops.boundaries import broken
+from coherence_ft.loops.drift import Adjustment
+from coherence_ft.loops.observation import DENSE
 from coherence_ft.manifest.statement import Stage
 from coherence_ft.manifest.verify import VerifiedManifest, trusted_tenant, verify
 from coherence_ft.models.base import LocatedBase, load_model, load_tokenizer, locate, put_adapter
 from coherence_ft.models.chat import render
 from coherence_ft.models.generation import generate_replies
+from coherence_ft.models.routing import routing_capture
 from coherence_ft.models.scoring import score_options
+from coherence_ft.serving.evidence import CODEBOOK_FILE, adjustment, document, weights_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -47,13 +53,8 @@ class VerifiedDerivative:
 
     @property
     def weights(self) -> str:
-        """sha256 (hex) that names the weights: of the one weight file, or of all of them, joined.
-
-        Those in the folder itself: the reference of a preference run, in `ref/`, is not served.
-        """
-        files = self.manifest.files.items()
-        own = (digest for name, digest in files if name.endswith(".safetensors") and "/" not in name)
-        return "+".join(sorted(own))
+        """Names the weights: see `weights_of`."""
+        return weights_of(self.manifest.files)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,8 @@ class Answer:
     """`text`: the chosen answer, empty when abstained. `confidence`: calibrated probability that it is right;
     None where none can be stated. `why` says why it abstained, or why not. `wording` is what to say to the
     user, by the tenant's bands: the answer with its doubt, or what is said in place of an answer. Role
-    boundaries and named constraints were held against it, not against the bare `text`.
+    boundaries and named constraints were held against it, not against the bare `text`. `routing_pattern` and
+    `adjustment` (in logits, contained in `confidence`) go into the answer's outcome.
     """
 
     text: str
@@ -69,6 +71,8 @@ class Answer:
     abstained: bool
     why: str
     wording: str = ""
+    routing_pattern: str = DENSE
+    adjustment: float = 0.0
 
 
 class Derivative:
@@ -79,14 +83,18 @@ class Derivative:
         verified: VerifiedDerivative,
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
-        calibrator: PlattCalibrator | None,
+        calibrator: Calibrator | None,
         resolved: ResolvedConstraints,
+        codebook: Codebook | None = None,
+        adjustment: Adjustment | None = None,
     ) -> None:
+        self.adjustment = adjustment or Adjustment.of(None)
         self.manifest = verified.manifest
         self.model = model
         self.tokenizer = tokenizer
         self.calibrator = calibrator
         self.resolved = resolved
+        self.codebook = codebook
         threshold = verified.manifest.predicate["abstentionThreshold"]
         self.threshold = None if threshold is None else float(threshold)
         self.domain: str = verified.manifest.predicate["domain"]
@@ -122,22 +130,35 @@ class Derivative:
                 "a choice needs at least two options, all different and none empty",
                 found=repr(options) if isinstance(options, str) else str(list(admissible)),
             )
-        probabilities = score_options(self.model, self.tokenizer, [(prompt, admissible)]).probabilities[0]
+        pattern = DENSE
+        with routing_capture(self.model) if self.codebook else nullcontext() as routing:
+            scores = score_options(self.model, self.tokenizer, [(prompt, admissible)], routing=routing)
+        if self.codebook is not None:
+            [pattern] = self.codebook.assign(np.array([scores.routes[0].counts]))
+        probabilities = scores.probabilities[0]
         best = max(range(len(probabilities)), key=probabilities.__getitem__)
         if self.calibrator is None or self.threshold is None:
             return Answer("", None, True, "no abstention threshold is certified for this derivative")
-        confidence = self.calibrator.confidence(probabilities, self.domain)
+        calibrated = self.calibrator.confidence(probabilities, self.domain, pattern)
+        confidence = self.adjustment.stated(calibrated, self.domain, pattern)
+        withheld = self.adjustment.withheld(calibrated, self.threshold, self.domain, pattern)
         asked = " ".join(m["content"] for m in messages if m["role"] == "user")
-        return self._worded(admissible[best], confidence, asked, audience)
+        answer = self._worded(admissible[best], confidence, withheld, asked, audience)
+        offset = self.adjustment.offset(self.domain, pattern)
+        return replace(answer, routing_pattern=pattern, adjustment=offset)
 
-    def _worded(self, text: str, confidence: float, asked: str, audience: str | None) -> Answer:
-        """The answer in the tenant's words, if threshold, wording and boundaries let it out."""
+    def _worded(
+        self, text: str, confidence: float, withheld: str, asked: str, audience: str | None
+    ) -> Answer:
+        """The answer in the tenant's words, if wording and boundaries let it out.
+
+        `withheld` says why confidence does not, and is empty where it does.
+        """
         wording = self.resolved.wording_for(audience)
-        if self.threshold is None or confidence < self.threshold:
-            least = "none" if self.threshold is None else f"{self.threshold:.3f}"
-            why = f"confidence {confidence:.3f} is below the certified threshold {least}"
+        if withheld:
             instead = [band for band in wording.bands if band.act is Act.DEFER] if wording else []
-            return Answer("", confidence, True, why, _said(instead[-1], "", confidence) if instead else "")
+            said = _said(instead[-1], "", confidence) if instead else ""
+            return Answer("", confidence, True, withheld, said)
         said = text
         if wording is not None:
             band = wording.band(confidence)
@@ -162,18 +183,31 @@ def load_derivative(
 
     `tenant`: the tenant document, which is where trust starts; left out, as for `coherence-ft verify`.
     `base`: where the base model is on this machine, if not where it was trained; its content must be the
-    same. Raises CoherenceError.
-
-    The tenant's wording, role boundaries and named constraints are those of its document as it is now.
+    same. What outcomes at run time have adjusted since is in force (`coherence-ft evidence`), and so are the
+    tenant's wording, role boundaries and named constraints as its document has them now. Raises
+    CoherenceError, also where that evidence cannot be read.
     """
     verified = verify_derivative(folder, tenant=tenant, base=base, stage=Stage.CERTIFIED)
     predicate = verified.manifest.predicate
     trusted = trusted_tenant(tenant, checked=Path(folder))
     resolved = resolve(trusted, predicate["domain"], recipe=predicate["name"])
+    adjusted = adjustment(folder, verified.manifest, tenant)
     model, tokenizer = load_weights(verified)
-    document = verified.manifest.calibrator
-    calibrator = PlattCalibrator.from_json(document).for_model(verified.weights) if document else None
-    return Derivative(verified, model, tokenizer, calibrator, resolved)
+    codebook = _codebook(verified, model)
+    calibrator = None
+    if fitted := verified.manifest.calibrator:
+        digest = codebook.digest if codebook else ""
+        calibrator = Calibrator.from_json(fitted).for_model(verified.weights, digest)
+    return Derivative(verified, model, tokenizer, calibrator, resolved, codebook, adjusted)
+
+
+def _codebook(verified: VerifiedDerivative, model: PreTrainedModel) -> Codebook | None:
+    if CODEBOOK_FILE not in verified.manifest.files:
+        return None
+    fitted = document(verified.folder, verified.manifest, CODEBOOK_FILE)
+    codebook = Codebook.from_json(fitted, path=verified.folder / CODEBOOK_FILE)
+    with routing_capture(model) as routing:
+        return codebook.for_model(verified.weights, routing.version if routing else "")
 
 
 def verify_derivative(
@@ -189,10 +223,7 @@ def verify_derivative(
     """
     path = Path(folder)
     manifest = verify(path, Path(tenant) if tenant else None, require_stage=stage)
-    content = (path / SERVING_FILE).read_bytes()
-    if hashlib.sha256(content).hexdigest() != manifest.files.get(SERVING_FILE):
-        raise refusal("CFT614", "the file changed while the derivative was loaded", path=path / SERVING_FILE)
-    serving = json.loads(content)
+    serving = document(path, manifest, SERVING_FILE)
     reference = serving["base"]
     named = manifest.predicate["base"]
     located = locate(

@@ -18,7 +18,7 @@ from transformers.trainer_callback import ExportableState
 
 from coherence_ft.documents.probe_set import ProbeSet
 from coherence_ft.evidence.assessment import Assessment
-from coherence_ft.evidence.calibrators import PlattCalibrator
+from coherence_ft.evidence.calibrators import Calibrator
 from coherence_ft.loops.engine import CoherenceEngine
 from coherence_ft.loops.observation import Observations
 from coherence_ft.manifest.statement import Stage, TrainingFacts
@@ -69,7 +69,7 @@ class CoherenceCallback(TrainerCallback, ExportableState):
         self.base = base_observations  # of the same probes: fills the base column and brier_gain
         self.history: list[dict[str, Any]] = []  # one entry a pass; part of the checkpoint's state
         self.probe_seconds = 0.0
-        self._latest: tuple[int, Assessment, PlattCalibrator] | None = None
+        self._latest: tuple[int, Assessment, Calibrator] | None = None
         self._log: Callable[[dict[str, float]], None] | None = None
 
     @classmethod
@@ -167,7 +167,7 @@ class CoherenceCallback(TrainerCallback, ExportableState):
 
     def _observe(
         self, args: TrainingArguments, state: TrainerState, event: dict[str, Any]
-    ) -> tuple[Assessment, PlattCalibrator]:
+    ) -> tuple[Assessment, Calibrator]:
         """Probe at most once a step."""
         if self._latest is not None and self._latest[0] == state.global_step:
             return self._latest[1:]

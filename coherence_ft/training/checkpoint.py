@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from coherence_ft.authority.resolved import ResolvedConstraints
 from coherence_ft.evidence.assessment import Assessment
-from coherence_ft.evidence.calibrators import PlattCalibrator
+from coherence_ft.evidence.calibrators import Calibrator
+from coherence_ft.evidence.routing_patterns import Codebook
 from coherence_ft.manifest.statement import (
     Base,
     DataSet,
@@ -26,7 +27,7 @@ from coherence_ft.manifest.statement import (
     TrainingFacts,
 )
 from coherence_ft.manifest.write import write_manifest
-from coherence_ft.serving.derivative import SERVING_FILE
+from coherence_ft.serving.derivative import CODEBOOK_FILE, SERVING_FILE
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
@@ -64,10 +65,11 @@ def seal(
     key: EllipticCurvePrivateKey,
     *,
     assessment: Assessment,
-    calibrator: PlattCalibrator | None,
+    calibrator: Calibrator | None,
     training: TrainingFacts,
     stage: Stage,
     look: int = 1,
+    codebook: Codebook | None = None,
 ) -> str:
     """Write the signed manifest of `folder` and return its digest (sha256, hex).
 
@@ -78,6 +80,10 @@ def seal(
     path = folder / SERVING_FILE
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(p.serving, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    (folder / CODEBOOK_FILE).unlink(missing_ok=True)
+    if codebook is not None:
+        text = json.dumps(codebook.to_json(), indent=2, sort_keys=True)
+        (folder / CODEBOOK_FILE).write_text(text + "\n", encoding="utf-8")
     facts = ManifestFacts(
         stage=stage,
         name=p.name,

@@ -10,17 +10,16 @@ from coherence_ft.documents.diagnostics import refusal
 from coherence_ft.documents.probe_set import read_probe_set
 from coherence_ft.documents.recipe import BaseModel, Recipe
 from coherence_ft.documents.tenant import read_tenant
-from coherence_ft.evidence.assessment import Assessment
 from coherence_ft.manifest.files import MANIFEST
 from coherence_ft.serving.derivative import verify_derivative
-from coherence_ft.training.measure import Watch, measure_base, measure_derivative
+from coherence_ft.training.measure import Measured, Watch, measure_base, measure_derivative
 from coherence_ft.training.provenance import find_origin
 from coherence_ft.training.run import probe_paths
 
 
 def evaluate(
     model: str, recipe: Recipe, constraints: ResolvedConstraints, split: str, watch: Watch
-) -> Assessment:
+) -> Measured:
     """Hold `model` to `constraints` with the recipe's probes.
 
     `model`: a derivative or checkpoint of ours, which must verify; `base`, the recipe's base model; or any
@@ -41,9 +40,9 @@ def evaluate(
     probe_sets = {name: read_probe_set(paths[name], domains) for name in splits}
     if (Path(model) / MANIFEST).exists():
         verified = verify_derivative(model, tenant=recipe.tenant)
-        return measure_derivative(verified, constraints, probe_sets, watch).assessment
+        return measure_derivative(verified, constraints, probe_sets, watch)
     if model != "base":
         name, _, revision = model.partition("@")
         recipe = replace(recipe, base=BaseModel(name, revision or None))
     origin = find_origin(recipe)
-    return measure_base(origin, recipe.training.precision, constraints, probe_sets, watch).assessment
+    return measure_base(origin, recipe.training.precision, constraints, probe_sets, watch)

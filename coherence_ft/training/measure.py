@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 from coherence_ft.authority.resolved import ResolvedConstraints
 from coherence_ft.documents.probe_set import ProbeSet
 from coherence_ft.evidence.assessment import Assessment
-from coherence_ft.evidence.calibrators import PlattCalibrator
-from coherence_ft.loops.engine import CoherenceEngine
+from coherence_ft.evidence.calibrators import Calibrator
+from coherence_ft.evidence.routing_patterns import Codebook
+from coherence_ft.loops import routing
+from coherence_ft.loops.engine import CoherenceEngine, Findings
 from coherence_ft.loops.observation import Observations
 from coherence_ft.models.base import Precision, load_model
 from coherence_ft.probing.probe import Progress, probe
@@ -27,14 +29,25 @@ Watch = Callable[[str], Progress]
 ProbeSets = Mapping[str, ProbeSet]
 """`calibration`, and the split to be judged if it is another one, in this order."""
 
+Seen = tuple[list[Observations], Codebook | None]
+"""One pass over each of the probe sets."""
+
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A model held to constraints."""
+    """A model held to constraints. `codebook`: what named the routing patterns of its answers, if any did."""
 
     constraints: ResolvedConstraints
-    assessment: Assessment
-    calibrator: PlattCalibrator
+    findings: Findings
+    codebook: Codebook | None
+
+    @property
+    def assessment(self) -> Assessment:
+        return self.findings.assessment
+
+    @property
+    def calibrator(self) -> Calibrator:
+        return self.findings.calibrator
 
 
 def measure_derivative(
@@ -74,19 +87,20 @@ def _observe(
     digest: str,
     who: str,
     watch: Watch,
-) -> list[Observations]:
-    return [
+) -> Seen:
+    """With routing patterns, where there are experts: by a codebook of the calibration split, the first."""
+    seen = [
         probe(model, tokenizer, probes, model_digest=digest, split=split, progress=watch(f"{who}, {split}"))
         for split, probes in probe_sets.items()
     ]
+    codebook = routing.fit(seen[0])
+    return (seen if codebook is None else [routing.assigned(each, codebook) for each in seen]), codebook
 
 
-def _assess(
-    constraints: ResolvedConstraints, ours: list[Observations], base: list[Observations] | None
-) -> Measured:
-    calibration, *judged = ours
-    beside = None if base is None else (base[0], base[1] if judged else None)
-    assessment, calibrator = CoherenceEngine(constraints).assess(
+def _assess(constraints: ResolvedConstraints, ours: Seen, base: Seen | None) -> Measured:
+    (calibration, *judged), codebook = ours
+    beside = None if base is None else (base[0][0], base[0][1] if judged else None)
+    findings = CoherenceEngine(constraints).examine(
         calibration, judged[0] if judged else None, base=beside, today=datetime.now(UTC).date()
     )
-    return Measured(constraints, assessment, calibrator)
+    return Measured(constraints, findings, codebook)

@@ -106,6 +106,7 @@ def promote(certification: Certification, recipe: Recipe, target: Path) -> str:
             signing_key(signer(tenant, recipe.signer)),
             assessment=measured.assessment,
             calibrator=measured.calibrator,
+            codebook=measured.codebook,
             training=training,
             stage=Stage.CERTIFIED,
             look=certification.look,

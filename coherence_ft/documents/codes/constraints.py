@@ -162,4 +162,167 @@ CODES: tuple[Code, ...] = (
         '{"verifier": "named_constraint", "name": "no dosage"}',
         '{"verifier": "named_constraint", "name": "no dosage", "forbidden": ["mg"]}',
     ),
+    # Routing patterns.
+    Code(
+        "CFT465",
+        "expert counts that are none",
+        "A routing pattern is read from how often each expert was used for an answer. Counts of another "
+        "shape, or none at all, come from a capture that was not attached or not finished.",
+        "an answer of a mixture of experts without expert counts",
+        "experts: whole numbers, (layers, experts), some in every layer",
+    ),
+    Code(
+        "CFT466",
+        "a routing codebook of another model",
+        "Expert 3 of one model is not expert 3 of another, and fine-tuning moves what reaches the routers. A "
+        "codebook holds for the weights and the capture that it was fitted with.",
+        "the codebook of one derivative for the observations of its sister, or of a dense model",
+        "a codebook fitted on the calibration split of the derivative itself",
+    ),
+    Code(
+        "CFT467",
+        "a routing codebook that cannot be read",
+        "Patterns decide which correction an answer's confidence gets, so a codebook that is broken or was "
+        "edited names none.",
+        '{"kind": "routing-codebook", "threshold": 0.2, …}',
+        '{"kind": "routing-codebook", "threshold": "0.2", …}',
+    ),
+    # Calibrators.
+    Code(
+        "CFT468",
+        "a calibrator of another routing codebook or source of confidence",
+        "A calibrator corrects one kind of confidence, by routing patterns of one codebook. A pattern of the "
+        "same name in another codebook is another pattern, and 0.9 as a likelihood is not a spoken 90 %.",
+        "a calibrator fitted with patterns of codebook 3fa1…, observations without patterns",
+        "calibrator and observations of the same codebook, or both without",
+    ),
+    Code(
+        "CFT469",
+        "answers that fit no temperature and no isotonic curve",
+        "Neither has a prior: from no answers nothing follows, and from answers that are all right, or all "
+        "wrong, certainty would. The Platt calibrator leans on its prior instead and stays between.",
+        "fit_temperature on 12 answers, all of them right",
+        "fit_platt on 12 answers, all of them right",
+    ),
+    # Statistics.
+    Code(
+        "CFT470",
+        "a cell without observations",
+        "Nothing was measured, so nothing is shown: the verdict is `insufficient`, and the cell still counts "
+        "among those that were asked.",
+        "cells: legal × pattern-3, 0 answers",
+        "cells: legal × pattern-3, 60 answers",
+    ),
+    Code(
+        "CFT471",
+        "a cell with one class",
+        "Whether confidence tells right from wrong shows only where there is both. The verdict is "
+        "`insufficient`; shares, such as accuracy and selective risk, are measured all the same.",
+        "auroc of 40 answers, all of them right",
+        "auroc of 400 answers, 12 of them wrong",
+    ),
+    Code(
+        "CFT472",
+        "the state of a sequential gate that cannot be read",
+        "A gate that stops early is worth what its capital is worth. A state that nobody wrote could stop at "
+        "once, so it is never guessed at.",
+        '{"n": 40, "below": ["nan", "2.1", "1.7"], …}',
+        '{"n": 40, "below": ["1.9", "2.1", "1.7"], …}',
+    ),
+    Code(
+        "CFT473",
+        "an observation in a cell that was not declared",
+        "Cells that are found in the outcomes are chosen by them, and those left out would not be counted. "
+        "Declare them first; one of them may be `unknown`.",
+        "declared: clinical, legal; observed: financial",
+        "declared: clinical, legal, financial",
+    ),
+    Code(
+        "CFT474",
+        "scikit-learn is missing",
+        "Temperature and isotonic calibrators are fitted by scikit-learn, which is installed only where they "
+        "are wanted. Those already fitted apply without it.",
+        "fit_isotonic in an environment without scikit-learn",
+        "pip install 'scikit-learn>=1.8'",
+    ),
+    # Outcomes at run time.
+    Code(
+        "CFT480",
+        "a file without outcomes",
+        "An empty file is usually an export that failed; taken for no news, it would hide drift.",
+        "coherence-ft evidence add empty.jsonl",
+        "coherence-ft evidence add outcomes.jsonl",
+    ),
+    Code(
+        "CFT481",
+        "an outcome of another model or calibrator",
+        "Outcomes tell whether the confidence of one model, stated through one calibrator, still holds. "
+        "Those of its predecessor say nothing about it.",
+        '"model": "3fa1…" (the adapter before last)',
+        '"model": the digest that `coherence-ft evidence show` prints',
+    ),
+    Code(
+        "CFT482",
+        "an outcome whose grounding is not known",
+        "Only what was found out independently of the model may change its calibration. Of a source that "
+        "nobody named, that cannot be said.",
+        '"grounding": "user-clicks"',
+        '"grounding": "human"',
+    ),
+    Code(
+        "CFT483",
+        "an outcome that was added already",
+        "Counting an answer twice makes evidence out of nothing. Adding a file again is harmless: what is "
+        "there stays, and nothing is added.",
+        '{"id": "a-17", …}\n{"id": "a-17", …}',
+        '{"id": "a-17", …}\n{"id": "a-18", …}',
+    ),
+    Code(
+        "CFT484",
+        "an outcome on questions that made the derivative",
+        "A model is right more often on what it was trained on, and a calibrator fits what it was fitted "
+        "on. Such outcomes would hide drift.",
+        '"split": "training"',
+        '"split": "served"',
+    ),
+    Code(
+        "CFT485",
+        "run-time evidence that cannot be read, or was edited",
+        "It holds the adjustments that keep a derivative's confidence true. Going on without them would "
+        "deliver what was stopped, so the derivative is not loaded.",
+        "a line of state/TENANT/….jsonl changed in an editor",
+        "the file restored from a backup",
+    ),
+    Code(
+        "CFT486",
+        "run-time evidence that cannot be written",
+        "A full disk, or a folder without write access. A file of outcomes is added as a whole or not at "
+        "all, so it can be added again.",
+        "state/ on a full or read-only disk",
+        "space or access granted, then `coherence-ft evidence add` once more",
+    ),
+    Code(
+        "CFT487",
+        "an outcome of the future",
+        "What has not happened yet cannot have been observed: the clock or the export is wrong, and the "
+        "other fields with it, perhaps.",
+        '"observed_at": "2062-05-20T12:00:00Z"',
+        '"observed_at": "2026-05-20T12:00:00Z"',
+    ),
+    Code(
+        "CFT488",
+        "outcomes for a derivative that states no confidence",
+        "Without a calibrator and a certified threshold it abstains on everything, so there is no statement"
+        " that outcomes could prove wrong.",
+        "evidence for a derivative without an abstention threshold",
+        "evidence for a derivative whose selective risk was certified",
+    ),
+    Code(
+        "CFT489",
+        "an addition of outcomes that was interrupted",
+        "A batch counts when its last line is on the disk. What a kill or power cut left of one is not "
+        "read; the next addition cuts it off.",
+        "the machine went down during `coherence-ft evidence add`",
+        "the same file added again",
+    ),
 )

@@ -1,0 +1,179 @@
+"""The calibration report: one page that holds everything, and its figures beside it."""
+
+from __future__ import annotations
+
+import os
+from base64 import b64encode
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any
+
+from coherence_ft.authority.resolved import ResolvedConstraints
+from coherence_ft.documents.diagnostics import CoherenceError, refusal
+from coherence_ft.evidence.estimate import Missing
+from coherence_ft.loops.engine import Findings, Tally
+from coherence_ft.manifest.files import printable
+from coherence_ft.reporting import figures, summaries
+from coherence_ft.reporting.summaries import Cells, Summary, Whole
+from coherence_ft.reporting.words import MARKS, bound_text, conclusion, in_order
+
+PAGE = "report.html"
+RELIABILITY = "reliability.png"
+RISK_COVERAGE = "risk-coverage.png"
+BY_DOMAIN = "reliability-by-domain.png"
+BY_PATTERN = "reliability-by-pattern.png"
+_TEMPLATE = Path(__file__).with_name("page.html.jinja")
+
+
+def prepare(folder: Path) -> None:
+    """Make `folder`. Raises CFT731 when a report cannot be written there: better known before measuring.
+
+    Raises ModuleNotFoundError without the extra.
+    """
+    import jinja2  # noqa: F401
+    import matplotlib  # noqa: F401
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    for name in (PAGE, RELIABILITY, RISK_COVERAGE, BY_DOMAIN, BY_PATTERN):
+        if (folder / name).is_dir():
+            raise _unwritable(folder / name, IsADirectoryError("a folder of this name is there"))
+
+
+def write_report(folder: Path, model: str, constraints: ResolvedConstraints, findings: Findings) -> Path:
+    """Write `report.html` and its PNGs into `folder`; the path of the page. `model`: its name for people.
+
+    Each file is replaced as a whole, the page last. A figure of an earlier report that this one has no
+    answers for is removed; nothing else is touched. The same findings give the same bytes. Raises CFT731.
+    """
+    prepare(folder)
+    models = summaries.wholes(findings)
+    domains = summaries.cells(findings, lambda answer: answer.domain)
+    patterns = summaries.cells(findings, lambda answer: answer.routing_pattern)
+    images = _images(constraints, findings, models, domains, patterns)
+    page = _page(model, constraints, findings, models, domains, patterns, images)
+    try:
+        for name in (RELIABILITY, RISK_COVERAGE, BY_DOMAIN, BY_PATTERN):
+            if name in images:
+                _replace(folder / name, images[name])
+            else:
+                (folder / name).unlink(missing_ok=True)
+        _replace(folder / PAGE, page.encode())
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    return folder / PAGE
+
+
+def _images(
+    constraints: ResolvedConstraints,
+    findings: Findings,
+    models: tuple[Whole, ...],
+    domains: Cells,
+    patterns: Cells,
+) -> dict[str, bytes]:
+    images = {}
+    if models[0].summary.answers:
+        promises = [r.constraint for r in constraints.constraints if r.constraint.metric == "selective_risk"]
+        images[RELIABILITY] = figures.reliability(models)
+        images[RISK_COVERAGE] = figures.risk_coverage(
+            models, promises, findings.certificate, findings.assessment.coverage or 0.0
+        )
+    for name, cells in ((BY_DOMAIN, domains), (BY_PATTERN, patterns)):
+        if cells.drawn:
+            images[name] = figures.cells(cells.drawn)
+    return images
+
+
+def _page(
+    model: str,
+    constraints: ResolvedConstraints,
+    findings: Findings,
+    models: tuple[Whole, ...],
+    domains: Cells,
+    patterns: Cells,
+    images: dict[str, bytes],
+) -> str:
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        finalize=_shown,
+    )
+    passes = _passes(findings, models)
+    environment.tests["missing"] = lambda value: value is None or isinstance(value, Missing)
+    return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
+        model=model,
+        resolved=constraints,
+        by_id={r.constraint.id: r for r in constraints.constraints},
+        findings=findings,
+        assessment=findings.assessment,
+        conclusion=conclusion(findings.assessment),
+        results=in_order(findings.assessment),
+        marks=MARKS,
+        bound_text=bound_text,
+        models=models,
+        passes=passes,
+        digests={name: tally.model for name, tally in passes}
+        | {f"{tally.split} probes": tally.probe_set for _, tally in passes}
+        | {"constraints": constraints.digest},
+        diagrams=_diagrams(models, (domains, patterns)),
+        alt_reliability=figures.alt_reliability(models),
+        alt_risk=figures.alt_risk(models, findings.certificate),
+        breakdowns=(
+            ("domain", domains, BY_DOMAIN),
+            ("routing pattern", patterns, BY_PATTERN),
+        ),
+        images={name: b64encode(content).decode() for name, content in images.items()},
+        reliability=RELIABILITY,
+        risk_coverage=RISK_COVERAGE,
+        limits=summaries,
+        version=version("coherence-ft"),
+    )
+
+
+def _passes(findings: Findings, models: tuple[Whole, ...]) -> list[tuple[str, Tally]]:
+    each = len(findings.tallies) // len(models)
+    return [(models[i // each].name, tally) for i, tally in enumerate(findings.tallies)]
+
+
+def _diagrams(models: tuple[Whole, ...], breakdowns: tuple[Cells, ...]) -> list[tuple[str, Summary]]:
+    """Every diagram that is drawn, with its name."""
+    found = [(m.name, m.summary) for m in models if m.summary.bins]
+    for cell in (cell for cells in breakdowns for cell in cells.drawn):
+        found.append((f"{cell.name}, {models[0].name}", cell.ours))
+        if cell.base is not None and cell.base.bins:
+            found.append((f"{cell.name}, base", cell.base))
+    return found
+
+
+def _shown(value: Any) -> Any:
+    """Text of others shows what it holds: no control character, no change of direction, no lone surrogate."""
+    return printable(value) if type(value) is str else value
+
+
+def _replace(path: Path, content: bytes) -> None:
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _unwritable(path: Path, error: OSError) -> CoherenceError:
+    return refusal(
+        "CFT731",
+        "the report cannot be written",
+        path=path,
+        found=error.strerror or str(error),
+        help="make room, mend the permissions, or choose another folder",
+    )
