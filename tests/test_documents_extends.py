@@ -23,7 +23,7 @@ def constraint(id: str = "risk", **changes: Any) -> dict[str, Any]:
         "metric": "violation_rate",
         "at_most": 0.1,
         "confidence": 0.95,
-        "minimum_evidence": 60,
+        "minimum_evidence": 70,
         "enforcement": "hard",
         "owner": "adopter",
         "reason": "Because",
@@ -214,14 +214,14 @@ def test_domains_that_can_be_extended(
     [
         ({"at_most": 0.2}, ["CFT305"]),
         ({"confidence": 0.9}, ["CFT305"]),
-        ({"minimum_evidence": 59}, ["CFT305"]),
+        ({"minimum_evidence": 69}, ["CFT305"]),
         ({"enforcement": "report"}, ["CFT305"]),
         ({"waiver_floor": 0.3}, ["CFT305"]),
         ({"at_most": 0.2, "confidence": 0.9}, ["CFT305", "CFT305"]),
         ({"category": "format"}, ["CFT304"]),
         ({"scope": {"languages": ["de"]}}, ["CFT304"]),
         ({"metric": "accuracy", "at_most": None, "at_least": 0.9}, ["CFT304"]),
-        ({"at_most": 0.05, "confidence": 0.99, "minimum_evidence": 90, "waiver_floor": 0.1}, []),
+        ({"at_most": 0.05, "confidence": 0.99, "minimum_evidence": 120, "waiver_floor": 0.1}, []),
         ({"scope": {"domains": ["clinical"]}}, []),  # says where, not what is measured
     ],
 )

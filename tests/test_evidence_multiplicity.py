@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coherence_ft.documents.looks import look_confidence
 from coherence_ft.evidence.intervals import clopper_pearson
-from coherence_ft.evidence.multiplicity import holm, look_confidence
+from coherence_ft.evidence.multiplicity import holm
 
 
 def gate(p: float) -> Callable[[float], bool]:

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coherence_ft.authority.resolved import ResolvedConstraint, ResolvedConstraints
-from coherence_ft.documents.constraint_set import Constraint, Enforcement, Origin
+from coherence_ft.documents.constraint_set import Constraint, Enforcement, Origin, Scope
 from coherence_ft.documents.diagnostics import CoherenceError
+from coherence_ft.documents.looks import look_confidence
 from coherence_ft.documents.metrics import METRICS, RELATIONS
 from coherence_ft.documents.tenant import Waiver
 from coherence_ft.evidence.assessment import Assessment, Verdict
@@ -26,6 +27,7 @@ from coherence_ft.loops.observation import (
     Observations,
     ReplyObservation,
 )
+from coherence_ft.loops.soundness import Credentials
 
 TODAY = date(2026, 11, 22)
 
@@ -135,7 +137,7 @@ def test_a_good_derivative_passes_every_constraint() -> None:
     assert calibrator.curve.slope == pytest.approx(0.6, abs=0.15)
     for result in assessment.results:
         assert result.estimate is not None
-        assert result.estimate.confidence == 0.95
+        assert result.estimate.confidence == look_confidence(0.95, 1)
         assert (result.base is None) is (result.constraint == "brier_gain")
     assert assessment.abstention_threshold is not None and assessment.coverage is not None
     delivered = [
@@ -361,6 +363,118 @@ def test_all_reasons_are_given_at_once() -> None:
     with pytest.raises(CoherenceError) as refused:
         engine(*ALL).assess(observed("calibration"), judged, today=TODAY)
     assert refused.value.codes == ("CFT452", "CFT453", "CFT454")
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("split", ["calibration", "certification"])
+def test_scores_that_are_no_numbers_are_refused_in_either_split(split: str, wrong: float) -> None:
+    splits = {name: observed(name) for name in ("calibration", "certification")}
+    seen = splits[split]
+    answers = (replace(seen.answers[0], probabilities=(wrong, 0.5)), *seen.answers[1:])
+    with pytest.raises(CoherenceError, match="1 observations of the") as refused:
+        engine(*ALL).assess(*(splits | {split: replace(seen, answers=answers)}).values(), today=TODAY)
+    assert refused.value.codes == ("CFT452",)
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_a_one_class_cell_is_insufficient_and_counted(right: bool) -> None:
+    """The answers of one audience are all right, or all wrong; those of the other are as they were."""
+    seen = observed("certification")
+    answers = [replace(a, audience="staff" if i % 2 else "patient") for i, a in enumerate(seen.answers)]
+    answers = [
+        replace(a, answer=a.choice if right else 1 - a.choice) if a.audience == "staff" else a
+        for a in answers
+    ]
+    staff = constraint("auroc", 0.55, scope=Scope(audiences=("staff",)))
+    assessment, _ = engine(staff).assess(
+        observed("calibration"), replace(seen, answers=tuple(answers)), today=TODAY
+    )
+    (result,) = assessment.results
+    assert result.verdict is Verdict.INSUFFICIENT and "CFT471" in result.why
+    assert (assessment.used, assessment.probes) == (600, 603)
+
+
+def test_an_empty_cell_is_insufficient() -> None:
+    nobody = constraint("accuracy", 0.6, scope=Scope(audiences=("nobody",)))
+    assessment, _ = engine(nobody).assess(observed("calibration"), observed("certification"), today=TODAY)
+    (result,) = assessment.results
+    assert (result.verdict, result.estimate) == (Verdict.INSUFFICIENT, None)
+    assert "no question in its scope was answered" in result.why
+
+
+def test_observations_of_another_codebook_are_refused() -> None:
+    with pytest.raises(CoherenceError) as refused:
+        engine(*ALL).assess(
+            replace(observed("calibration"), codebook="a"),
+            replace(observed("certification"), codebook="b"),
+            today=TODAY,
+        )
+    assert refused.value.codes == ("CFT468",)
+
+
+def vouched(seen: Observations, **changes: str) -> Observations:
+    return replace(seen, **({"base": "B", "authority": "risk", "software": "1.0"} | changes))
+
+
+EXPECTED = Credentials(
+    "ours",
+    "B",
+    {"calibration": "calibration-file", "certification": "certification-file"},
+    frozenset({"risk", "lab"}),
+)
+REFUSED = {
+    "CFT460": {"base": "another"},
+    "CFT461": {"authority": "marketing"},
+    "CFT462": {"split": "train"},
+    "CFT463": {"probe_set": "draft-file"},
+}
+
+
+@pytest.mark.parametrize("code", REFUSED)
+def test_what_nobody_vouches_for_does_not_certify_and_is_counted(code: str) -> None:
+    judged = vouched(observed("certification"), **REFUSED[code])
+    with pytest.raises(CoherenceError, match="600 observations of the") as refused:
+        engine(*ALL).examine(vouched(observed("calibration")), judged, today=TODAY, credentials=EXPECTED)
+    assert refused.value.codes == (code,)
+
+
+@pytest.mark.parametrize("changes", [{"model": "earlier"}, {"software": ""}, {"authority": ""}])
+def test_both_splits_and_the_base_need_credentials(changes: dict[str, str]) -> None:
+    splits = vouched(observed("calibration")), vouched(observed("certification"))
+    base = tuple(replace(each, model="B") for each in splits)
+    judge = engine(constraint("accuracy", 0.5))
+    assert judge.examine(*splits, base=base, today=TODAY, credentials=EXPECTED).assessment.passed
+    for wrong in range(4):
+        passes = [*splits, *base]
+        passes[wrong] = replace(passes[wrong], **changes)
+        with pytest.raises(CoherenceError, match=r"CFT46[01]"):
+            judge.examine(*passes[:2], base=tuple(passes[2:]), today=TODAY, credentials=EXPECTED)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.sampled_from(["clinical", "general", "legal"]), min_size=1, max_size=30),
+    st.integers(0, 50),
+    st.sampled_from([None, *REFUSED]),
+)
+def test_every_observation_is_used_unused_skipped_or_refused(
+    domains: list[str], skipped: int, refused: str | None
+) -> None:
+    seen = vouched(observed("certification", len(domains)), **REFUSED.get(refused or "", {}))
+    answers = tuple(replace(a, domain=d) for a, d in zip(seen.answers, domains, strict=True))
+    seen = replace(seen, answers=answers, skipped=skipped)
+    try:
+        found = engine(constraint("violation_rate", 0.5)).examine(
+            vouched(observed("calibration")), seen, today=TODAY, credentials=EXPECTED
+        )
+    except CoherenceError as error:
+        assert error.codes == (refused,) and f"{seen.count} observations" in str(error)
+        return
+    assert refused is None
+    assessment = found.assessment
+    assert assessment.unused == domains.count("legal")
+    assert assessment.used + assessment.unused == seen.count
+    assert assessment.probes == seen.count + skipped == found.tallies[1].probes
 
 
 def test_a_base_measured_on_another_file_is_refused() -> None:

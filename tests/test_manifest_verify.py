@@ -378,6 +378,14 @@ CLAIMS: dict[str, tuple[Callable[[Any], Any], set[str]]] = {
         {"CFT644"},
     ),
     "certified on the calibration split": (_stage_up, {"CFT646"}),
+    "certified on a part of the split": (
+        lambda m: m["predicate"]["evaluation"].update(skipped=40),
+        {"CFT646"},
+    ),
+    "a later look at the same confidence": (
+        lambda m: m["predicate"]["evaluation"].update(look=3),
+        {"CFT643"},
+    ),
     "a probe set of another split": (
         lambda m: m["predicate"]["evaluation"].update(probeSet="c" * 64),
         {"CFT649"},

@@ -108,7 +108,9 @@ def test_verdicts_come_first_and_are_those_of_the_assessment(
 ) -> None:
     page, (_, found) = parsed(folder), findings
     assert page.xpath("//h2")[0].text == "Verdicts"
-    assert text(page.find_class("conclusion")[0]) == "All 8 hard constraints pass or are waived."
+    assert text(page.find_class("conclusion")[0]) == (
+        "All 8 hard constraints pass or are waived. Look 1: limits at 96.961 % where 95 % is declared."
+    )
     assert len(page.xpath("//div[@aria-label='Verdicts']//tbody/tr")) == len(found.assessment.results)
     for result in found.assessment.results:
         shown = row(page, "Verdicts", result.constraint)

@@ -143,6 +143,36 @@ def test_every_look_is_counted_and_signed(own_run: Workshop, capsys: pytest.Capt
     assert {json.loads(line)["probeSet"] for line in lines} == {file_digest(own_run.probes("certification"))}
 
 
+def test_a_later_look_demands_more(own_run: Workshop, capsys: pytest.CaptureFixture[str]) -> None:
+    run = own_run.run()
+    for look, taken in ((1, "93.921"), (2, "98.481")):
+        assert coherence_ft("promote", run / LAST, "--output", run / f"look-{look}") == 0
+        said = capsys.readouterr().out
+        assert f"look {look}: limits at {taken} % where 90 % is declared" in said
+        estimates = [r.estimate for r in verify(run / f"look-{look}", own_run.tenant).assessment.results]
+        assert {f"{100 * e.confidence:g}" for e in estimates if e} == {taken}
+
+
+def test_sequential_promotion_stops_when_it_is_clear(
+    own_run: Workshop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_constraints(own_run.root, contradictions=0.99, violations=0.99)
+    run = own_run.run()
+    assert coherence_ft("promote", run / LAST, "--sequential") == 0
+    assessment = verify(run / "derivative", own_run.tenant).assessment
+    whole = QUESTIONS["certification"] + 12
+    assert assessment.used + assessment.skipped == whole and assessment.skipped > 0
+    assert f"stopped after {assessment.used} of {whole} probes" in " ".join(capsys.readouterr().out.split())
+    hard = [r.estimate for r in assessment.results if r.enforcement == "hard"]
+    assert all(e is not None and e.method.startswith("betting e-process") for e in hard)
+
+
+def test_sequential_evaluation(own_run: Workshop, capsys: pytest.CaptureFixture[str]) -> None:
+    write_constraints(own_run.root, contradictions=0.99, violations=0.99)
+    assert coherence_ft("evaluate", own_run.run() / LAST, "--sequential") == 0
+    assert "stopped after" in capsys.readouterr().out
+
+
 def test_a_look_that_cannot_be_written_down_is_not_taken(
     own_run: Workshop, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -320,7 +320,7 @@ def _constraint(id: str, metric: str, direction: str, bound: float, **more: Any)
 
 _CONSTRAINTS: tuple[Changes, ...] = (
     _constraint("brier", "brier_score", "at_most", 0.9),
-    _constraint("risk-half", "selective_risk", "at_most", 0.9, coverage=0.5),
+    _constraint("risk-half", "selective_risk", "at_most", 0.97, coverage=0.5),
     _constraint("contradictions", "contradiction_rate", "at_most", 1.0),
     _constraint("violations", "violation_rate", "at_most", 1.0),
     _constraint("gain", "brier_gain", "at_least", 0.0, enforcement="report"),

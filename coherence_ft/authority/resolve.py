@@ -12,7 +12,7 @@ The rules, as a compliance officer would state them:
   to adopt, such as the published ones, names `adopter` as owner: it belongs to the authority of the layer
   that adopts it.
 - Role boundaries and named constraints add up: all of them hold. Of wording, at each confidence, the most
-  cautious holds.
+  cautious holds. How confidence is measured is said once: the highest layer that states it holds.
 - A waiver relaxes a layer's bound as far as that layer's `waiver_floor`; without a floor, not at all.
 """
 
@@ -46,6 +46,7 @@ from coherence_ft.authority.resolved import (
 from coherence_ft.authority.wording import StatedWording, bolder, resolve_wording
 from coherence_ft.documents.constraint_set import Constraint, ConstraintSet, Enforcement
 from coherence_ft.documents.diagnostics import CoherenceError, Diagnostic, Severity
+from coherence_ft.documents.measurement import StatedMeasurement, measured_otherwise, resolve_measurement
 from coherence_ft.documents.rules import useless_confidence
 from coherence_ft.documents.schemas import either, suggestion
 from coherence_ft.documents.strictness import MERGED, strictness
@@ -122,6 +123,7 @@ def resolve_set(constraint_set: ConstraintSet, domain: str) -> ResolvedConstrain
         tuple(ResolvedBoundary(b, each.id) for each in sets for b in each.role_boundaries),
         tuple(ResolvedRestriction(c, each.id) for each in sets for c in each.named_constraints),
         resolve_wording([StatedWording(w, 0, each.id) for each in sets for w in each.wording]),
+        measurement=resolve_measurement([StatedMeasurement(each.measurement, 0, each.id) for each in sets]),
     )
 
 
@@ -167,6 +169,8 @@ def _resolve(
         for w in each.owned(each.constraint_set.wording)
     ]
     found += bolder(wording)
+    measured = [StatedMeasurement(s.constraint_set.measurement, s.level.rank, s.label) for s in sets]
+    found += measured_otherwise(measured)
     boundaries = {
         ResolvedBoundary(b, each.label)
         for each in sets
@@ -185,6 +189,7 @@ def _resolve(
         tuple(sorted(restrictions, key=lambda r: (r.restriction.id, r.layer, str(r.restriction.origin)))),
         resolve_wording(wording),
         tenant.sources,
+        resolve_measurement(measured),
     ), found
 
 

@@ -19,6 +19,7 @@ from coherence_ft.documents.constraint_set import (
     Scope,
 )
 from coherence_ft.documents.diagnostics import Diagnostic
+from coherence_ft.documents.measurement import DEFAULTS, Chosen, ResolvedMeasurement
 from coherence_ft.documents.metrics import Direction
 from coherence_ft.documents.tenant import SOURCES, Waiver
 
@@ -80,6 +81,7 @@ class ResolvedConstraints:
     named_constraints: tuple[ResolvedRestriction, ...] = ()  # likewise
     wording: tuple[ResolvedWording, ...] = ()
     sources: tuple[str, ...] = SOURCES  # of claims, the most trusted first
+    measurement: ResolvedMeasurement = DEFAULTS
     warnings: tuple[Diagnostic, ...] = field(default=(), compare=False)
 
     def wording_for(self, audience: str | None) -> ResolvedWording | None:
@@ -102,6 +104,10 @@ class ResolvedConstraints:
             "named_constraints": [_restriction_to_json(r) for r in self.named_constraints],
             "wording": [_wording_to_json(w) for w in self.wording],
             "sources": list(self.sources),
+            "measurement": {
+                "confidence": _chosen_to_json(self.measurement.confidence),
+                "calibrator": _chosen_to_json(self.measurement.calibrator),
+            },
         }
 
     @classmethod
@@ -115,6 +121,12 @@ class ResolvedConstraints:
             tuple(map(_restriction_from_json, data["named_constraints"])),
             tuple(map(_wording_from_json, data["wording"])),
             tuple(data["sources"]),
+            ResolvedMeasurement(
+                *(
+                    Chosen(data["measurement"][name]["value"], data["measurement"][name]["layer"])
+                    for name in ("confidence", "calibrator")
+                )
+            ),
         )
 
     @property
@@ -237,6 +249,10 @@ def _wording_to_json(wording: ResolvedWording) -> dict[str, Any]:
             for b in wording.bands
         ],
     }
+
+
+def _chosen_to_json(chosen: Chosen) -> dict[str, str | None]:
+    return {"value": chosen.value, "layer": chosen.layer}
 
 
 def _wording_from_json(data: dict[str, Any]) -> ResolvedWording:

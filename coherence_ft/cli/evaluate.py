@@ -30,8 +30,23 @@ if TYPE_CHECKING:
     help="The certification split is for `promote` alone.",
 )
 @click.option("--report", type=click.Path(path_type=Path), help="A folder for report.html and its figures.")
+@click.option(
+    "--sequential", is_flag=True, help="Stop as soon as every hard constraint clearly passes or fails."
+)
+@click.option(
+    "--compare-confidence",
+    "compare",
+    is_flag=True,
+    help="Measure every source of confidence too, and show them beside each other.",
+)
 def command(
-    model: str, constraints: Path | None, recipe: Path | None, split: str, report: Path | None
+    model: str,
+    constraints: Path | None,
+    recipe: Path | None,
+    split: str,
+    report: Path | None,
+    sequential: bool,
+    compare: bool,
 ) -> None:
     """Measure MODEL and hold it to constraints. Exits with 1 unless every hard one passes.
 
@@ -39,6 +54,7 @@ def command(
     any other base: a folder, a GGUF file, a hub id as ID@REVISION.
     """
     quiet_libraries()
+    from coherence_ft.cli.sources import sources_table
     from coherence_ft.cli.verdicts import console, verdict_table, watching
     from coherence_ft.documents.recipe import read_recipe
     from coherence_ft.reporting.report import prepare, write_report
@@ -52,11 +68,14 @@ def command(
     if report is not None:
         prepare(report)
     with watching() as watch:
-        measured = evaluate(model, read, held_to, split, watch)
+        measured = evaluate(model, read, held_to, split, watch, sequential=sequential, compare=compare)
     assessment = measured.assessment
     console().print(verdict_table(held_to, assessment))
+    if measured.sources:
+        console().print(sources_table(held_to, split, measured.sources))
     if report is not None:
-        click.echo(f"report: {write_report(report, model, held_to, measured.findings)}")
+        page = write_report(report, model, held_to, measured.findings, measured.sources)
+        click.echo(f"report: {page}")
     for result in assessment.blocking:
         click.echo(f"{result.constraint}: {result.why}")
     if not assessment.passed:

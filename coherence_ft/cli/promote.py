@@ -20,7 +20,12 @@ from coherence_ft.cli.printing import quiet_libraries
     type=click.Path(path_type=Path),
     help="A folder for report.html and its figures, written whatever the verdict.",
 )
-def command(checkpoint: Path, recipe: Path | None, output: Path | None, report: Path | None) -> None:
+@click.option(
+    "--sequential", is_flag=True, help="Stop as soon as every hard constraint clearly passes or fails."
+)
+def command(
+    checkpoint: Path, recipe: Path | None, output: Path | None, report: Path | None, sequential: bool
+) -> None:
     """Measure CHECKPOINT on the certification split; make it a derivative if every hard constraint holds.
 
     Exits with 1, and makes no derivative, when one neither passes nor is waived.
@@ -37,9 +42,9 @@ def command(checkpoint: Path, recipe: Path | None, output: Path | None, report: 
         prepare(report)
     read = read_recipe(recipe) if recipe else recipe_of(checkpoint)
     with watching() as watch:
-        certification = certify(checkpoint, read, watch)
+        certification = certify(checkpoint, read, watch, sequential=sequential)
     measured = certification.measured
-    console().print(verdict_table(measured.constraints, measured.assessment))
+    console().print(verdict_table(measured.constraints, measured.assessment, certification.look))
     try:
         digest = promote(certification, read, target)
         click.echo(f"{target} is certified and signed, manifest sha256:{digest}")

@@ -115,6 +115,9 @@ def _as_json(resolved: ResolvedConstraints) -> dict[str, Any]:
     for row, wording in zip(data["wording"], resolved.wording, strict=True):
         for written, band in zip(row["bands"], wording.bands, strict=True):
             written["place"] = _place(band.origin)
+    for name in data["measurement"]:
+        chosen = getattr(resolved.measurement, name)
+        data["measurement"][name]["place"] = _place(chosen.origin) if chosen.layer else None
     return {"digest": resolved.digest, **data}
 
 
@@ -159,8 +162,18 @@ def _rules(resolved: ResolvedConstraints) -> list[str]:
             f"  from {restriction.layer} ({_place(c.origin)})"
         )
     found += [_bands(wording) for wording in resolved.wording]
+    found.append(_measured(resolved))
     found.append("sources, the most trusted first: " + ", ".join(resolved.sources))
     return found
+
+
+def _measured(resolved: ResolvedConstraints) -> str:
+    lines = ["measurement"]
+    for name in ("confidence", "calibrator"):
+        chosen = getattr(resolved.measurement, name)
+        whence = f"from {chosen.layer} ({_place(chosen.origin)})" if chosen.layer else "the default"
+        lines.append(f"  {name}: {chosen.value}, {whence}")
+    return "\n".join(lines)
 
 
 def _bands(wording: ResolvedWording) -> str:

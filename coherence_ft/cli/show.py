@@ -74,7 +74,11 @@ def _print(
     try:
         documents = _clean(judgement.documents(predicate, contents, folder))
         constraints = judgement.resolved_constraints(documents["constraints"], predicate, where)
-        console.print(verdicts.verdict_table(constraints, judgement.assessment(predicate, where)))
+        console.print(
+            verdicts.verdict_table(
+                constraints, judgement.assessment(predicate, where), predicate["evaluation"]["look"]
+            )
+        )
     except (CoherenceError, KeyError) as error:
         console.print(Text(f"no verdicts can be shown: {str(error).splitlines()[0]}", style="red"))
     console.print(_facts(statement, digest))
@@ -93,8 +97,9 @@ def _facts(statement: dict[str, Any], digest: str) -> Table:
         ("tenant", f"{p['tenant']}, domain {p['domain']}"),
         (
             "evidence",
-            f"{evaluation['split']} split, look {evaluation['look']}, {evaluation['skipped']} probes "
-            f"skipped, {evaluation['evaluatedAt']} by {evaluation['evaluator']}",
+            f"{evaluation['split']} split, look {evaluation['look']}, {evaluation['used']} probes used, "
+            f"{evaluation['unused']} of other domains, {evaluation['skipped']} skipped, "
+            f"{evaluation['evaluatedAt']} by {evaluation['evaluator']}",
         ),
         ("", f"probe set sha256:{evaluation['probeSet']}"),
         *(("" if index else "why", _why(r)) for index, r in enumerate(evaluation["results"])),

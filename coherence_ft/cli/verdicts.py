@@ -15,7 +15,8 @@ from coherence_ft.authority.resolved import ResolvedConstraints
 from coherence_ft.documents.constraint_set import Enforcement
 from coherence_ft.evidence.assessment import Assessment, ConstraintResult, Verdict
 from coherence_ft.evidence.estimate import Estimate
-from coherence_ft.reporting.words import bound_text, in_order
+from coherence_ft.evidence.gates import ANYTIME
+from coherence_ft.reporting.words import bound_text, in_order, look_line
 
 if TYPE_CHECKING:
     from coherence_ft.training.measure import Watch
@@ -28,14 +29,16 @@ _STYLES = {
 }
 
 
-def verdict_table(constraints: ResolvedConstraints, assessment: Assessment) -> Table:
+def verdict_table(constraints: ResolvedConstraints, assessment: Assessment, look: int | None = None) -> Table:
     """One row a constraint: the hard ones, then in brackets those that are only reported.
 
-    The limits hold one-sided at the constraint's confidence; `n` counts independent units.
+    The limits hold one-sided at the constraint's confidence, or the stricter one of a certification look,
+    which is then said; `n` counts independent units.
     """
+    notes = look_line(constraints, assessment, look), _left_out(assessment)
     table = Table(
         title=f"{constraints.tenant} · {constraints.domain} · {assessment.split} split",
-        caption=_left_out(assessment),
+        caption="\n".join(filter(None, notes)) or None,
         box=box.SIMPLE_HEAD,
         pad_edge=False,
     )
@@ -75,7 +78,15 @@ def _verdict(result: ConstraintResult) -> Text:
 
 def _left_out(assessment: Assessment) -> str | None:
     """What was not measured, or not counted, is said."""
-    parts = [f"{assessment.skipped} probes skipped by the budget"] if assessment.skipped else []
+    stopped = {
+        result.estimate.method.removeprefix(ANYTIME).strip("; ")
+        for result in assessment.results
+        if result.estimate is not None and result.estimate.method.startswith(ANYTIME)
+    }
+    parts = sorted(stopped)
+    parts += (
+        [f"{assessment.skipped} probes skipped by the budget"] if assessment.skipped and not stopped else []
+    )
     parts += [f"{assessment.unused} observations of other domains"] if assessment.unused else []
     return ", ".join(parts) or None
 

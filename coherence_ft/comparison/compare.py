@@ -23,7 +23,7 @@ from coherence_ft.comparison.changes import Change, FieldChange, Judge, Status
 from coherence_ft.comparison.constraints import constraint_changes
 from coherence_ft.comparison.documents import Documents, collect, told
 from coherence_ft.comparison.revisions import Side
-from coherence_ft.comparison.rules import rule_changes, wording_changes
+from coherence_ft.comparison.rules import measurement_changes, rule_changes, wording_changes
 from coherence_ft.comparison.taxonomy import taxonomy_changes
 from coherence_ft.documents.canonical import canonical_digest
 from coherence_ft.documents.constraint_set import (
@@ -290,7 +290,12 @@ class _Comparer:
                 self.unchanged += 1
             else:
                 found.append(change)
-        return [*found, *rule_changes(old, new, judge), *wording_changes(old, new, judge)]
+        return [
+            *found,
+            *rule_changes(old, new, judge),
+            *wording_changes(old, new, judge),
+            *measurement_changes(old, new, judge),
+        ]
 
     def came_or_went(
         self,

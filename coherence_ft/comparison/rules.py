@@ -1,4 +1,4 @@
-"""What a change does to role boundaries, named constraints and wording."""
+"""What a change does to role boundaries, named constraints, wording and measurement."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def wording_changes(old: ResolvedConstraints, new: ResolvedConstraints, judge: J
                 yield Change("wording", id, Status.ADDED, new_at=after.bands[0].origin)
             elif before is not None:
                 band = before.bands[0]
-                approvers = _of_layer(band, judge)
+                approvers = _of_layer(band.layer, judge)
                 yield Change("wording", id, Status.REMOVED, (), True, approvers, old_at=band.origin)
             continue
         edges = sorted({b.confidence for w in (before, after) for b in w.bands}, reverse=True)
@@ -109,7 +109,7 @@ def wording_changes(old: ResolvedConstraints, new: ResolvedConstraints, judge: J
         change = Change(
             "wording", id, status, fields, status is Status.RELAXED, (), 1, first.old_at, first.new_at
         )
-        yield replace(change, approvers=_of_layer(band, judge) if change.blocks else ())
+        yield replace(change, approvers=_of_layer(band.layer, judge) if change.blocks else ())
 
 
 def _band(edge: float, old: ResolvedBand, new: ResolvedBand) -> FieldChange | None:
@@ -123,7 +123,18 @@ def _band(edge: float, old: ResolvedBand, new: ResolvedBand) -> FieldChange | No
     return None
 
 
-def _of_layer(band: ResolvedBand, judge: Judge) -> tuple[str, ...]:
-    """Who may approve bolder wording: whoever may waive at the level of the layer that stated the old one."""
-    level = next((each for each in Level if band.layer.startswith(f"{each.value}:")), Level.REGULATED_UNIT)
+def measurement_changes(old: ResolvedConstraints, new: ResolvedConstraints, judge: Judge) -> Iterator[Change]:
+    """Another source of confidence, or another calibrator: nobody can say that the bounds demand as much."""
+    for name in ("confidence", "calibrator"):
+        before, after = getattr(old.measurement, name), getattr(new.measurement, name)
+        if before.value != after.value:
+            status, places = Status.RELAXED, (before.origin, after.origin)
+            changed = FieldChange(name, before.value, after.value, status, *places)
+            approvers = _of_layer(before.layer or "", judge)
+            yield Change("measurement", name, status, (changed,), True, approvers, 1, *places)
+
+
+def _of_layer(layer: str, judge: Judge) -> tuple[str, ...]:
+    """Who may approve: whoever may waive at the level of the layer that stated the old."""
+    level = next((each for each in Level if layer.startswith(f"{each.value}:")), Level.REGULATED_UNIT)
     return judge.at_least(level)

@@ -7,11 +7,13 @@ from typing import Any
 
 from coherence_ft.documents.constraint_set import (
     EVERYWHERE,
+    NOWHERE,
     Act,
     Band,
     Constraint,
     ConstraintSet,
     Enforcement,
+    Measurement,
     NamedConstraint,
     Origin,
     RoleBoundary,
@@ -68,6 +70,10 @@ def read_constraint_set(
             for n, c in enumerate(data.get("named_constraints", ()))
         ),
         wording=tuple(_wording(document, n, w) for n, w in enumerate(data.get("wording", ()))),
+        measurement=Measurement(
+            **data.get("measurement", {}),
+            origin=origin(document, ("measurement",)) if "measurement" in data else NOWHERE,
+        ),
     )
     for rule in DOCUMENT_RULES:
         problems += rule.check(document)

@@ -9,6 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from coherence_ft.documents.diagnostics import Diagnostic, Severity
+from coherence_ft.documents.looks import look_confidence
 from coherence_ft.documents.metrics import METRICS, Direction
 from coherence_ft.documents.reader import Document, JsonPath
 
@@ -205,6 +206,22 @@ class Wording:
         return next(band for band in self.bands if confidence >= band.confidence)
 
 
+OPTION_LIKELIHOOD = "option_likelihood"
+"""The source of confidence where none is stated: the probability of the likeliest option."""
+
+PLATT = "platt"
+"""The calibrator where none is stated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """Where confidence comes from and what calibrates it. None: not stated."""
+
+    confidence: str | None = None
+    calibrator: str | None = None
+    origin: Origin = NOWHERE
+
+
 @dataclass(frozen=True, slots=True)
 class ConstraintSet:
     id: str
@@ -216,6 +233,7 @@ class ConstraintSet:
     named_constraints: tuple[NamedConstraint, ...] = ()
     wording: tuple[Wording, ...] = ()
     extends: tuple[ConstraintSet, ...] = ()
+    measurement: Measurement = Measurement()
 
     def ancestors(self) -> Iterator[ConstraintSet]:
         """Every set that this one takes over, directly or not, once each, the nearest first."""
@@ -241,7 +259,8 @@ def least_evidence(constraint: Constraint) -> int | None:
     """Fewest units that can show the bound when every outcome is good; None if no number of units can.
 
     From the exact binomial limit at zero errors: n ≥ ln(1 − confidence) / ln(1 − bound) for a rate that is
-    at most the bound (Clopper and Pearson, 1934). 1 for metrics whose limits are not exact binomial.
+    at most the bound (Clopper and Pearson, 1934), at the confidence of a first look at the certification
+    split (looks.py). 1 for metrics whose limits are not exact binomial.
     """
     if not METRICS[constraint.metric].is_share:
         return 1
@@ -250,4 +269,4 @@ def least_evidence(constraint: Constraint) -> int | None:
         return 1
     if kept >= 1:
         return None
-    return max(1, math.ceil(math.log(1 - constraint.confidence) / math.log(kept) - 1e-9))
+    return max(1, math.ceil(math.log(1 - look_confidence(constraint.confidence, 1)) / math.log(kept) - 1e-9))

@@ -12,6 +12,7 @@ from coherence_ft.documents.canonical import file_digest
 from coherence_ft.documents.constraint_set import ConstraintSet
 from coherence_ft.documents.diagnostics import CoherenceError, Diagnostic
 from coherence_ft.documents.limits import limits
+from coherence_ft.documents.measurement import StatedMeasurement, measured_otherwise
 from coherence_ft.documents.reader import Document, JsonPath
 from coherence_ft.documents.schemas import either, schema_root, suggestion
 from coherence_ft.documents.strictness import conflicts
@@ -94,6 +95,8 @@ def read_extensions(
         found += conflicts((name, constraint), (), same)
     for constraint in own.constraints:
         found += conflicts((own.id, constraint), [(n, c) for n, c in above if c.id == constraint.id])
+    sets = (own, *extended.ancestors())
+    found += measured_otherwise([StatedMeasurement(s.measurement, int(s is own), s.id) for s in sets])
     return extended, found
 
 

@@ -65,6 +65,12 @@ class Assessment:
     coverage: float | None  # share of questions at or above the threshold
     skipped: int  # probes left out by a budget
     unused: int = 0  # observations of domains for which these constraints do not speak
+    used: int = 0  # observations that they do speak for; with `unused` and `skipped`, the whole probe set
+
+    @property
+    def probes(self) -> int:
+        """The size of the probe set. What was refused is in none of the three: then nothing is assessed."""
+        return self.used + self.unused + self.skipped
 
     @property
     def blocking(self) -> tuple[ConstraintResult, ...]:

@@ -15,15 +15,13 @@ from typing import Any
 
 import numpy as np
 
+from coherence_ft.documents.constraint_set import OPTION_LIKELIHOOD
 from coherence_ft.documents.diagnostics import CoherenceError, refusal
 from coherence_ft.evidence import platt, scaling, shrinkage
 from coherence_ft.evidence.arrays import Array, refuse_unsound
 from coherence_ft.evidence.intervals import group_codes
 from coherence_ft.evidence.platt import Platt, coded
 from coherence_ft.evidence.scaling import Isotonic, Temperature
-
-OPTION_LIKELIHOOD = "option_likelihood"
-"""The source of confidence of a choice among options."""
 
 # How far from 0 and 1 a stated confidence is kept. What is said in steps, or counted over a few samples,
 # says "1" of everything above its last step; taken at its word, it bends the whole curve.
@@ -96,8 +94,13 @@ class Calibrator:
         _refuse_unsound(np.ones(len(confidence)), confidence, domains, patterns)
         return np.round(self.curve.probability(confidence, domains, patterns), _DIGITS)
 
-    def confidence(self, probabilities: Sequence[float], domain: str, pattern: str) -> float:
-        """Calibrated probability that the likeliest of the options is right. Raises CFT452 for NaN."""
+    def confidence(
+        self, probabilities: Sequence[float], domain: str, pattern: str, stated: float | None = None
+    ) -> float:
+        """Calibrated probability that the likeliest of the options is right. Raises CFT452 for NaN.
+
+        `stated`: raw confidence in it from another source than the option's likelihood.
+        """
         # NaN is below no threshold, so it would be delivered
         if not all(map(math.isfinite, probabilities)):
             raise refusal(
@@ -106,7 +109,9 @@ class Calibrator:
                 found=str(tuple(probabilities)),
                 help="The weights are broken, or the precision overflows on this machine.",
             )
-        return float(self.apply(np.array([max(probabilities)]), (domain,), (pattern,))[0])
+        return float(
+            self.apply(np.array([max(probabilities) if stated is None else stated]), (domain,), (pattern,))[0]
+        )
 
     def for_model(self, model: str, codebook: str = "", confidence: str = OPTION_LIKELIHOOD) -> Calibrator:
         """Itself, when it was fitted on the model with this content digest (else CFT456), with routing

@@ -20,6 +20,9 @@ _UNITS = {
 }
 """Metrics that are a share of independent units, and what the units are."""
 
+ANYTIME = "betting e-process (Waudby-Smith and Ramdas 2023), anytime valid"
+"""Method of an estimate that is limited by the bound that was shown, or by nothing."""
+
 _MOST_UNITS = 100_000  # past this, "more evidence" is no useful advice
 
 
@@ -92,6 +95,8 @@ def _is_sound(estimate: Estimate) -> bool:
 
 
 def _how_many_more(constraint: Constraint, bound: float, estimate: Estimate, units: str) -> str:
+    if estimate.method.startswith(ANYTIME):
+        return f"neither pass nor fail was clear from these {units}"
     if constraint.metric in _UNITS:
         rate, limit = estimate.value, bound
         if constraint.direction is Direction.AT_LEAST:

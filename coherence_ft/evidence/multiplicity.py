@@ -4,30 +4,29 @@ Constraints that must *all* pass need no correction. A derivative is promoted by
 constraint that it breaks passes all the same, and each single gate lets that happen with at most alpha,
 however many others there are (intersection-union test: Berger 1982, Technometrics 24). Two cases do need one:
 "which of these cells pass?", where each cell is a chance to be wrong (`holm`), and several looks at one
-certification split, where each look is (`look_confidence`).
+certification split, where each look is (documents/looks.py).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Hashable, Mapping
+from dataclasses import replace
 from typing import TypeVar
+
+from coherence_ft.documents.constraint_set import Constraint
+from coherence_ft.documents.looks import look_confidence
 
 Cell = TypeVar("Cell", bound=Hashable)
 
 
-def look_confidence(confidence: float, look: int) -> float:
-    """The confidence at which look number `look` (1, 2, …) at one certification split is to be tested.
+def at_look(constraint: Constraint, split: str, look: int) -> Constraint:
+    """The constraint as it is tested on `split`: at the look's confidence where it is certified.
 
-    Alpha is spent as alpha · 6 / (π² look²), which sums to alpha over looks without end. So the chance that
-    any look at all passes a derivative that breaks the bound is at most 1 - `confidence`, however many looks
-    are taken and whatever is the reason to stop (union bound). What it cannot undo is learning from the
-    split: it holds where the next derivative was made knowing no more of earlier looks than that they did
-    not pass. Whoever tuned on the figures of a look needs a fresh split.
+    The other splits certify nothing; there each limit holds alone, at the declared confidence.
     """
-    if not 0 < confidence < 1 or look < 1:
-        raise ValueError("confidence lies between 0 and 1, and looks are counted from 1")
-    return 1 - (1 - confidence) * 6 / (math.pi**2 * look**2)
+    if split != "certification":
+        return constraint
+    return replace(constraint, confidence=look_confidence(constraint.confidence, look))
 
 
 def holm(gates: Mapping[Cell, Callable[[float], bool]], confidence: float) -> dict[Cell, bool]:

@@ -15,12 +15,12 @@ from coherence_ft.documents.metrics import Direction
 from coherence_ft.evidence.arrays import Array, refuse_unsound
 from coherence_ft.evidence.assessment import Verdict
 from coherence_ft.evidence.estimate import Estimate, Missing
+from coherence_ft.evidence.gates import ANYTIME
 from coherence_ft.evidence.intervals import group_totals
 
 _RATES = frozenset({"accuracy", "selective_risk", "contradiction_rate", "violation_rate"})
 _CHUNK = 65_536
 _MOST = 100_000  # past this, "more evidence" is no useful advice
-_METHOD = "betting e-process (Waudby-Smith and Ramdas 2023), anytime valid"
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +224,7 @@ class SequentialGate:
         at_most = self.direction is Direction.AT_MOST
         shown = self.shown_below if at_most else self.shown_above
         confidence = self.confidence if shown else min(self.confidence, self.fail_confidence)
-        return Estimate.of(value, min(lower, value), max(upper, value), self.n, confidence, _METHOD)
+        return Estimate.of(value, min(lower, value), max(upper, value), self.n, confidence, ANYTIME)
 
     def to_json(self) -> dict[str, Any]:
         """Every number as the shortest decimal string that reads back as itself."""
@@ -312,11 +312,11 @@ class SequentialGate:
 def grouped_outcomes(hits: Array, groups: Array, bound: float, largest: int) -> Array:
     """One outcome in [0, 1] a group, whose mean is at most (least) `bound` exactly if the share of hits is.
 
-    The share is that of all rows, so that a large group weighs more: the outcome is `bound` plus the group's
-    surplus of hits over `bound` a row, divided by `largest`, the size that no group may exceed (fixed
-    beforehand; a larger group raises CFT452). In sorted order of the labels.
+    `hits`: 0, 1 or in between. The share is that of all rows, so that a large group weighs more: the outcome
+    is `bound` plus the group's surplus of hits over `bound` a row, divided by `largest`, the size that no
+    group may exceed (fixed beforehand; a larger group raises CFT452). In sorted order of the labels.
     """
-    refuse_unsound(hits, groups)
+    refuse_unsound(np.zeros(len(hits)), groups, hits)
     totals = group_totals(np.stack([hits, np.ones(len(hits))], axis=1), groups)
     if len(totals) and totals[:, 1].max() > largest:
         raise refusal(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -12,10 +12,10 @@ from coherence_ft.evidence.intervals import share
 from coherence_ft.loops.observation import ReplyObservation
 
 
-def estimate(constraint: Constraint, replies: Sequence[ReplyObservation]) -> Estimate | Missing:
-    """`violation_rate`: the share of conversations with a failed check; each conversation counts once."""
+def counted(constraint: Constraint, replies: Iterable[ReplyObservation]) -> list[ReplyObservation]:
+    """Those that the constraint is about, by id."""
     category = constraint.category
-    seen = sorted(
+    return sorted(
         (
             r
             for r in replies
@@ -23,7 +23,14 @@ def estimate(constraint: Constraint, replies: Sequence[ReplyObservation]) -> Est
         ),
         key=lambda r: r.probe,
     )
+
+
+def estimate(constraint: Constraint, replies: Sequence[ReplyObservation]) -> Estimate | Missing:
+    """`violation_rate`: the share of conversations with a failed check; each conversation counts once."""
+    seen = counted(constraint, replies)
     if not seen:
-        return Missing(f"no conversation{f' on {category}' if category else ''} was held")
+        return Missing(
+            f"no conversation{f' on {constraint.category}' if constraint.category else ''} was held"
+        )
     violated = np.array([reply.violated for reply in seen])
     return share(violated, np.array([reply.probe for reply in seen]), constraint.confidence)

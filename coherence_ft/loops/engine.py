@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 
@@ -11,14 +12,17 @@ from coherence_ft.authority.resolved import ResolvedConstraint, ResolvedConstrai
 from coherence_ft.documents.constraint_set import EVERYWHERE, GENERAL, Constraint, Enforcement
 from coherence_ft.documents.diagnostics import CoherenceError
 from coherence_ft.documents.metrics import METRICS
-from coherence_ft.evidence.abstention import Certificate, learn_then_test
+from coherence_ft.evidence.abstention import Certificate, learn_then_test, threshold_at
 from coherence_ft.evidence.assessment import Assessment, ConstraintResult, Verdict
 from coherence_ft.evidence.calibrators import Calibrator
 from coherence_ft.evidence.estimate import Estimate, Missing
 from coherence_ft.evidence.gates import decide
+from coherence_ft.evidence.multiplicity import at_look
 from coherence_ft.loops import alignment, calibration, integrity, soundness
+from coherence_ft.loops import sequential as loops_sequential
 from coherence_ft.loops.calibration import Evidence
 from coherence_ft.loops.observation import Observations
+from coherence_ft.loops.soundness import Credentials
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,7 @@ class Tally:
     conversations: int
     unused: int  # of domains for which the constraints do not speak
     skipped: int  # by a budget
+    unstated: int = 0  # of the questions, those for whose answer the model stated no confidence
 
     @property
     def probes(self) -> int:
@@ -49,6 +54,7 @@ class Findings:
     evidence: Evidence
     base: Evidence | None
     tallies: tuple[Tally, ...]
+    look: int | None = None  # at the certification split
 
 
 class CoherenceEngine:
@@ -64,9 +70,10 @@ class CoherenceEngine:
         *,
         base: tuple[Observations, Observations | None] | None = None,
         today: date | None = None,
+        look: int = 1,
     ) -> tuple[Assessment, Calibrator]:
         """What `examine` finds, without the forecasts."""
-        found = self.examine(calibration, evaluated, base=base, today=today)
+        found = self.examine(calibration, evaluated, base=base, today=today, look=look)
         return found.assessment, found.calibrator
 
     def examine(
@@ -76,18 +83,28 @@ class CoherenceEngine:
         *,
         base: tuple[Observations, Observations | None] | None = None,
         today: date | None = None,
+        look: int = 1,
+        sequential: bool = False,
+        credentials: Credentials | None = None,
     ) -> Findings:
         """Fit the calibrator on `calibration` and hold `evaluated` to every constraint.
 
         Without `evaluated` the calibration split is assessed itself, each answer by a calibrator that
         has not seen its group (monitoring). `base` holds the base model's observations of the same two
         probe sets; it gets a calibrator of its own. In monitoring the second of them is not looked at.
+        `look` counts the looks at a certification split: there every limit, every verdict and the
+        abstention threshold are taken at the look's confidence (`multiplicity.look_confidence`).
+
+        `sequential`: `evaluated` was measured until `stopping` said so, in the order of `sequential.rank`.
+        What has no sequential form is then estimated only where no probe was skipped.
 
         Only observations of the resolved domain and of `general` count; the others are in
         `Assessment.unused`. Raises `CoherenceError` with every reason why the observations are no
-        evidence: CFT451 to CFT455 and CFT458.
+        evidence: CFT451 to CFT455, CFT458, CFT468 and, where `credentials` say what is expected, CFT460
+        to CFT463.
         """
-        _refuse_unsound(calibration, evaluated, base)
+        source = self.resolved.measurement.confidence.value
+        _refuse_unsound(calibration, evaluated, base, credentials, source)
         judged = calibration if evaluated is None else evaluated
         ours, calibrator = self._evidence(calibration, evaluated)
         seen, unused = self._relevant(judged)
@@ -97,33 +114,77 @@ class CoherenceEngine:
             base_evaluated = base[1] if evaluated is not None else None
             theirs, _ = self._evidence(base[0], base_evaluated)
             base_seen, _ = self._relevant(base_evaluated or base[0])
+        asked = self._asked(judged.split, look)
         results = []
-        for resolved in self.resolved.constraints:
+        for resolved in asked:
             constraint = resolved.constraint
-            estimate = _estimate(constraint, seen, ours, theirs)
+            more = None
+            if sequential:
+                estimate, more = _so_far(resolved, seen, ours, theirs, judged.count)
+            else:
+                estimate = _estimate(constraint, seen, ours, theirs)
             of_base = _estimate(constraint, base_seen, theirs) if base_seen and theirs else None
-            results.append(_result(resolved, estimate, of_base, today or date.today()))
-        certificate = self._certificate(results, ours)
+            result = _result(resolved, estimate, of_base, today or date.today())
+            if more and result.verdict is Verdict.INSUFFICIENT:
+                result = replace(result, why=f"{result.why}; about {more} more would decide at this pace")
+            results.append(result)
+        certificate = _certificate(asked, results, ours, sequential)
         delivered = coverage = None
         if certificate is not None:
             delivered = certificate.threshold
             coverage = float(np.mean(ours.evaluated.forecast >= delivered))
         assessment = Assessment(
-            judged.split, judged.probe_set, tuple(results), delivered, coverage, judged.skipped, unused
+            judged.split,
+            judged.probe_set,
+            tuple(results),
+            delivered,
+            coverage,
+            judged.skipped,
+            unused,
+            seen.count,
         )
         passes = [calibration, evaluated]
         if base is not None:
             passes += [base[0], base[1] if evaluated is not None else None]
         tallies = tuple(self._tally(each) for each in passes if each is not None)
-        return Findings(assessment, calibrator, certificate, ours, theirs, tallies)
+        at = look if judged.split == "certification" else None
+        return Findings(assessment, calibrator, certificate, ours, theirs, tallies, at)
+
+    def stopping(
+        self, calibration_seen: Observations, *, split: str, look: int = 1
+    ) -> Callable[[Observations], bool]:
+        """Whether a sequential pass over `split` may end, asked with all that it has seen.
+
+        The calibrator and every threshold come from `calibration_seen` and stay as they are.
+        """
+        fitted_on, _ = self._relevant(calibration_seen)
+        calibrator = calibration.fit(fitted_on, self._kind)
+        thresholds = calibration.judged(fitted_on, calibrator)
+        asked = self._asked(split, look)
+
+        def settled(seen: Observations) -> bool:
+            kept, _ = self._relevant(seen)
+            evidence = Evidence(thresholds, calibration.judged(kept, calibrator))
+            return loops_sequential.settled(asked, kept, evidence)
+
+        return settled
+
+    @property
+    def _kind(self) -> str:
+        return self.resolved.measurement.calibrator.value
+
+    def _asked(self, split: str, look: int) -> tuple[ResolvedConstraint, ...]:
+        return tuple(
+            replace(r, constraint=at_look(r.constraint, split, look)) for r in self.resolved.constraints
+        )
 
     def _evidence(
         self, fitted_on: Observations, evaluated: Observations | None
     ) -> tuple[Evidence, Calibrator]:
         fitted_on, _ = self._relevant(fitted_on)
-        calibrator = calibration.fit(fitted_on)
+        calibrator = calibration.fit(fitted_on, self._kind)
         if evaluated is None:
-            forecasts = calibration.cross_fitted(fitted_on)
+            forecasts = calibration.cross_fitted(fitted_on, self._kind)
             return Evidence(forecasts, forecasts), calibrator
         evaluated, _ = self._relevant(evaluated)
         calibrator = calibrator.certified(evaluated.probe_set, evaluated.split)
@@ -140,38 +201,13 @@ class CoherenceEngine:
             groups=tuple(g for g in seen.groups if g.domain in domains),
             replies=tuple(r for r in seen.replies if r.domain in domains),
         )
-        return kept, _size(seen) - _size(kept)
+        return kept, seen.count - kept.count
 
     def _tally(self, seen: Observations) -> Tally:
         kept, unused = self._relevant(seen)
         counts = len(kept.answers), len(kept.groups), len(kept.replies)
-        return Tally(seen.model, seen.probe_set, seen.split, *counts, unused, seen.skipped)
-
-    def _certificate(self, results: list[ConstraintResult], evidence: Evidence) -> Certificate | None:
-        """The threshold to serve with: that of the strictest risk promised, which keeps the laxer ones."""
-        promises = []
-        for resolved, result in zip(self.resolved.constraints, results, strict=True):
-            constraint, waiver = resolved.constraint, resolved.waiver
-            # A promise to some audience or language only is no promise to everybody that is served.
-            if constraint.metric == "selective_risk" and constraint.scope.observed == EVERYWHERE:
-                waived = result.verdict is Verdict.WAIVED and waiver is not None
-                bound = waiver.bound if waived and waiver is not None else constraint.bound
-                report_only = constraint.enforcement is Enforcement.REPORT
-                promises.append((report_only, bound, -constraint.confidence, constraint, result))
-        if not promises:
-            return None
-        _, bound, _, constraint, result = min(promises, key=lambda promise: (*promise[:3], promise[3].id))
-        if not result.verdict.lets_through:
-            return None
-        return learn_then_test(
-            evidence.calibration.forecast,
-            evidence.evaluated.forecast,
-            evidence.evaluated.right,
-            evidence.evaluated.groups,
-            coverage=calibration.coverage(constraint),
-            bound=bound,
-            confidence=constraint.confidence,
-        )
+        unstated = sum(not answer.is_stated for answer in kept.answers)
+        return Tally(seen.model, seen.probe_set, seen.split, *counts, unused, seen.skipped, unstated)
 
 
 def _estimate(
@@ -185,6 +221,24 @@ def _estimate(
     if loop == "alignment":
         return alignment.estimate(constraint, seen.replies)
     return Missing(f"no loop measures {constraint.metric}")
+
+
+def _so_far(
+    resolved: ResolvedConstraint,
+    seen: Observations,
+    evidence: Evidence,
+    base: Evidence | None,
+    used: int,
+) -> tuple[Estimate | Missing, int | None]:
+    """The estimate, and about how many more units would decide."""
+    if loops_sequential.has_form(resolved.constraint):
+        tested = loops_sequential.tested(resolved, seen, evidence)
+        if isinstance(tested, Missing):
+            return tested, None
+        return tested.estimate(used, used + seen.skipped), tested.more
+    if seen.skipped:
+        return Missing("measuring stopped before the whole split was seen, which it takes"), None
+    return _estimate(resolved.constraint, seen, evidence, base), None
 
 
 def _result(
@@ -204,12 +258,62 @@ def _result(
     )
 
 
+def _certificate(
+    asked: Sequence[ResolvedConstraint],
+    results: Sequence[ConstraintResult],
+    evidence: Evidence,
+    sequential: bool,
+) -> Certificate | None:
+    """The threshold to serve with: that of the strictest risk promised, which keeps the laxer ones."""
+    promises = []
+    for resolved, result in zip(asked, results, strict=True):
+        constraint, waiver = resolved.constraint, resolved.waiver
+        # A promise to some audience or language only is no promise to everybody that is served.
+        if constraint.metric == "selective_risk" and constraint.scope.observed == EVERYWHERE:
+            waived = result.verdict is Verdict.WAIVED and waiver is not None
+            bound = waiver.bound if waived and waiver is not None else constraint.bound
+            report_only = constraint.enforcement is Enforcement.REPORT
+            promises.append((report_only, bound, -constraint.confidence, constraint, result))
+    if not promises:
+        return None
+    _, bound, _, constraint, result = min(promises, key=lambda promise: (*promise[:3], promise[3].id))
+    if not result.verdict.lets_through:
+        return None
+    fitted_on, judged = evidence.calibration.stated, evidence.evaluated.stated
+    share = calibration.stated_coverage(constraint, evidence.calibration)
+    if share is None:
+        return None
+    if sequential and result.estimate is not None:  # one threshold was tested, the declared coverage's
+        threshold = threshold_at(fitted_on.forecast, share)
+        delivered = float(np.mean(evidence.calibration.forecast >= threshold))
+        return Certificate(threshold, delivered, result.estimate)
+    return learn_then_test(
+        fitted_on.forecast,
+        judged.forecast,
+        judged.right,
+        judged.groups,
+        coverage=share,
+        bound=bound,
+        confidence=constraint.confidence,
+    )
+
+
 def _refuse_unsound(
     calibration: Observations,
     evaluated: Observations | None,
     base: tuple[Observations, Observations | None] | None,
+    credentials: Credentials | None,
+    source: str,
 ) -> None:
     found = soundness.defects(calibration)
+    for each in (each for each in (calibration, evaluated, *(base or ())) if each is not None):
+        found += soundness.other_source(each, source)
+    if credentials is not None:
+        for seen in (each for each in (calibration, evaluated, *(base or ())) if each is not None):
+            ours = seen is calibration or seen is evaluated
+            found += soundness.uncredentialed(
+                seen, credentials, credentials.model if ours else credentials.base
+            )
     if evaluated is not None:
         found += soundness.defects(evaluated)
         found += soundness.conflicts(calibration, evaluated)
@@ -225,7 +329,3 @@ def _refuse_unsound(
             found += soundness.unpaired(evaluated, base_evaluated)
     if found:
         raise CoherenceError(found)
-
-
-def _size(seen: Observations) -> int:
-    return len(seen.answers) + len(seen.groups) + len(seen.replies)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -42,10 +42,10 @@ def is_sound(group: GroupObservation) -> bool:
     )
 
 
-def estimate(constraint: Constraint, groups: Sequence[GroupObservation]) -> Estimate | Missing:
-    """`contradiction_rate`: the share of groups that contradict themselves; each group counts once."""
+def counted(constraint: Constraint, groups: Iterable[GroupObservation]) -> list[GroupObservation]:
+    """Those that the constraint is about, by id."""
     relation = constraint.relation
-    seen = sorted(
+    return sorted(
         (
             g
             for g in groups
@@ -53,7 +53,12 @@ def estimate(constraint: Constraint, groups: Sequence[GroupObservation]) -> Esti
         ),
         key=lambda g: g.probe,
     )
+
+
+def estimate(constraint: Constraint, groups: Sequence[GroupObservation]) -> Estimate | Missing:
+    """`contradiction_rate`: the share of groups that contradict themselves; each group counts once."""
+    seen = counted(constraint, groups)
     if not seen:
-        return Missing(f"no {relation or 'probe'} group was answered")
+        return Missing(f"no {constraint.relation or 'probe'} group was answered")
     found = np.array([contradicts(group) for group in seen])
     return share(found, np.array([group.probe for group in seen]), constraint.confidence)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from coherence_ft.documents.constraint_set import OPTION_LIKELIHOOD
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,7 +22,8 @@ class AnswerObservation:
 
     `probabilities`: normalised over the options, same order; the model's choice is the arg max. Of a
     mixture of experts, for that choice, (layers, experts): `experts`, how often each was used, and
-    `contributions`, the router's weights summed.
+    `contributions`, the router's weights summed. `stated`: confidence in the choice from another source than
+    the option's likelihood, NaN where the model was asked and stated none.
     """
 
     probe: str
@@ -32,6 +36,7 @@ class AnswerObservation:
     audience: str | None = None
     experts: NDArray[np.int64] | None = field(default=None, compare=False, repr=False)
     contributions: NDArray[np.float64] | None = field(default=None, compare=False, repr=False)
+    stated: float | None = None
 
     @property
     def choice(self) -> int:
@@ -39,7 +44,12 @@ class AnswerObservation:
 
     @property
     def confidence(self) -> float:
-        return max(self.probabilities)
+        """As the model states it, before calibration; NaN where it stated none."""
+        return max(self.probabilities) if self.stated is None else self.stated
+
+    @property
+    def is_stated(self) -> bool:
+        return not math.isnan(self.confidence)
 
     @property
     def correct(self) -> bool:
@@ -89,7 +99,10 @@ class Observations:
     `model`: content digest of what was measured. `probe_set`: digest of the file. `skipped`: probes left out
     by a budget; `len(answers) + len(groups) + len(replies) + skipped` is the size of the probe set.
     `capture`: how the experts of a mixture were counted. `codebook`: digest of the codebook that named the
-    routing patterns.
+    routing patterns. `largest_group`: questions in the largest group of the whole probe set. What vouches
+    for them when they certify: `base`, digest of the base model; `authority`, who measured; `software`, with
+    what.
+    `confidence_source`: what was taken for confidence in an answer.
     """
 
     model: str
@@ -103,3 +116,12 @@ class Observations:
     seconds: float = 0.0
     capture: str = ""  # empty: a dense model
     codebook: str = ""  # empty: no patterns assigned
+    confidence_source: str = OPTION_LIKELIHOOD
+    largest_group: int = 1
+    base: str = ""
+    authority: str = ""
+    software: str = ""
+
+    @property
+    def count(self) -> int:
+        return len(self.answers) + len(self.groups) + len(self.replies)

@@ -17,7 +17,8 @@ from coherence_ft.documents.diagnostics import CoherenceError, Diagnostic, refus
 from coherence_ft.documents.strictness import strictness
 from coherence_ft.documents.tenant import Tenant
 from coherence_ft.evidence.assessment import Assessment, ConstraintResult, Verdict
-from coherence_ft.evidence.gates import decide
+from coherence_ft.evidence.gates import ANYTIME, decide
+from coherence_ft.evidence.multiplicity import at_look
 from coherence_ft.manifest.files import place
 from coherence_ft.manifest.reading import constraints_violations, parse_json
 from coherence_ft.manifest.statement import (
@@ -126,6 +127,8 @@ def assessment(predicate: Mapping[str, Any], where: str) -> Assessment:
         numbers["abstentionThreshold"],
         numbers["coverage"],
         evaluation["skipped"],
+        evaluation["unused"],
+        evaluation["used"],
     )
 
 
@@ -152,8 +155,27 @@ def problems(
                     expected="split certification, every hard constraint passed or waived",
                 )
             )
+        if assessment.skipped and (
+            fixed := [
+                r.constraint
+                for r in assessment.results
+                if r.enforcement is Enforcement.HARD
+                and r.estimate is not None
+                and not r.estimate.method.startswith(ANYTIME)
+            ]
+        ):
+            found.append(
+                Diagnostic(
+                    "CFT646",
+                    "the manifest says certified, and its own evidence does not",
+                    where,
+                    found=f"{assessment.skipped} probes left out, and limits for a whole split only: "
+                    + ", ".join(sorted(fixed)),
+                    expected="no probe left out, or every hard constraint decided by an anytime-valid method",
+                )
+            )
         if predicate["tenant"] == tenant.id:
-            found += _today(resolved, assessment, tenant, predicate["name"], today, where)
+            found += _today(resolved, assessment, tenant, predicate, today, where)
     return found
 
 
@@ -233,9 +255,8 @@ def _results(
         if result.constraint not in demanded:
             continue
         assessed = demanded[result.constraint]
-        verdict, why = decide(
-            assessed.constraint, result.estimate, assessed.waiver, evaluated.replace(tzinfo=UTC).date()
-        )
+        tested = at_look(assessed.constraint, assessment.split, predicate["evaluation"]["look"])
+        verdict, why = decide(tested, result.estimate, assessed.waiver, evaluated.replace(tzinfo=UTC).date())
         if (result.verdict, result.enforcement) != (verdict, assessed.constraint.enforcement):
             found.append(
                 Diagnostic(
@@ -257,7 +278,7 @@ def _today(
     resolved: ResolvedConstraints,
     assessment: Assessment,
     tenant: Tenant,
-    recipe: str,
+    predicate: Mapping[str, Any],
     today: date,
     where: str,
 ) -> list[Diagnostic]:
@@ -278,7 +299,7 @@ def _today(
         and result.verdict is Verdict.WAIVED
     ]
     try:
-        current = resolve(tenant, resolved.domain, own, recipe=recipe, today=today)
+        current = resolve(tenant, resolved.domain, own, recipe=predicate["name"], today=today)
     except CoherenceError as error:
         return list(error.diagnostics)
     assessed = {r.constraint.id: r for r in resolved.constraints}
@@ -295,12 +316,26 @@ def _today(
                     help="certify again with `coherence-ft promote`",
                 )
             )
+    for name in ("confidence", "calibrator"):
+        was, now_in_force = (getattr(r.measurement, name).value for r in (resolved, current))
+        if was != now_in_force:
+            found.append(
+                Diagnostic(
+                    "CFT650",
+                    f"the tenant measures confidence otherwise since: {name} {now_in_force}",
+                    where,
+                    found=was,
+                    expected=now_in_force,
+                    help="certify again with `coherence-ft promote`",
+                )
+            )
     waivers = {r.constraint.id: r.waiver for r in current.constraints}
     for result in assessment.results:
         if result.verdict is not Verdict.WAIVED or result.constraint not in assessed:
             continue
         constraint, waiver = assessed[result.constraint].constraint, waivers.get(result.constraint)
-        verdict, why = decide(constraint, result.estimate, waiver, today)
+        tested = at_look(constraint, assessment.split, predicate["evaluation"]["look"])
+        verdict, why = decide(tested, result.estimate, waiver, today)
         if not verdict.lets_through:
             found.append(
                 Diagnostic(

@@ -172,6 +172,8 @@ def predicate(facts: ManifestFacts, created_at: datetime) -> dict[str, Any]:
             "split": assessment.split,
             "probeSet": assessment.probe_set,
             "skipped": assessment.skipped,
+            "unused": assessment.unused,
+            "used": assessment.used,
             "evaluatedAt": timestamp(facts.evaluation.evaluated_at),
             "evaluator": facts.evaluation.evaluator,
             "look": facts.evaluation.look,

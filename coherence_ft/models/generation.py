@@ -1,4 +1,4 @@
-"""Greedy replies, many at a time.
+"""Greedy and sampled replies, many at a time.
 
 A decoding step on a CPU costs about the same for one row as for sixteen: it is bound by reading the
 weights. So prompts go in batches, the tokens that start all of them are computed once, and a row that
@@ -7,6 +7,7 @@ has ended leaves the batch.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -63,11 +64,60 @@ def generate_replies(
     model must be in evaluation mode. `routing`: a capture on this model, for `Replies.routes`. `progress`
     is called with the number of prompts done since the last call. Raises ValueError for an empty prompt.
     """
+    found = _replies(model, tokenizer, prompts, max_new_tokens, tokens_per_batch, routing, progress, None)
+    texts, tokens, routes = found
+    return Replies(tuple(texts), tokens, routes)
+
+
+def sample_replies(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[str],
+    max_new_tokens: Sequence[int],
+    *,
+    samples: int,
+    seed: int,
+    tokens_per_batch: int = 4096,
+) -> tuple[tuple[tuple[str, ...], ...], int]:
+    """For every prompt, `samples` replies drawn from the model's own distribution, at temperature 1.
+
+    Also how many tokens were computed, each prompt's once. What is drawn depends on the seed and the prompt
+    alone, not on what else is in the call. Otherwise as `generate_replies`.
+    """
+    draws = _Draws(samples, seed)
+    texts, tokens, _ = _replies(
+        model, tokenizer, prompts, max_new_tokens, tokens_per_batch, None, None, draws
+    )
+    each = [tuple(texts[start : start + samples]) for start in range(0, len(texts), samples)]
+    return tuple(each), tokens
+
+
+@dataclass(frozen=True, slots=True)
+class _Draws:
+    samples: int
+    seed: int
+
+    def of(self, prompt: str) -> list[random.Random]:
+        """One for each sample. A string seeds by its content: the same on every machine."""
+        return [random.Random(f"{self.seed}/{copy}/{prompt}") for copy in range(self.samples)]  # noqa: S311
+
+
+def _replies(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[str],
+    max_new_tokens: Sequence[int],
+    tokens_per_batch: int,
+    routing: RoutingCapture | None,
+    progress: Callable[[int], None] | None,
+    draws: _Draws | None,
+) -> tuple[list[str], int, tuple[Route, ...]]:
+    """Texts, tokens and routes; with `draws`, that many texts for each prompt, one after the other."""
     if model.training:
-        raise ValueError("generate_replies needs model.eval(): dropout would make the replies random")
+        raise ValueError("generation needs model.eval(): dropout would make the replies random")
     contexts = encode(tokenizer, prompts)
     if not contexts:
-        return Replies((), 0)
+        return [], 0, ()
     if not all(contexts):
         raise ValueError("a prompt is empty")
     longest = max(len(c) + limit for c, limit in zip(contexts, max_new_tokens, strict=True))
@@ -80,25 +130,31 @@ def generate_replies(
         for item, context in enumerate(contexts)
     ]
     stops = _stop_tokens(model, tokenizer)
-    generated: list[list[int]] = [[] for _ in prompts]
+    copies = draws.samples if draws else 1
+    randoms = [each for prompt in prompts for each in draws.of(prompt)] if draws else []
+    generated: list[list[int]] = [[] for _ in prompts for _ in range(copies)]
     routes: dict[int, Route] = {}
     with torch.no_grad(), contiguous_head(model):  # not inference_mode: see scoring.py
         if routing is not None:
             routing.drop()
         prefix = Prefix(model, contexts[0][:shared])
         before = [routing.take(1)] if routing is not None and shared else []
-        for batch in by_length(rows, tokens_per_batch):
-            limits = {row.item: max_new_tokens[row.item] for row in batch}
-            passes = _decode(model, tokenizer, batch, prefix, explicit, limits, stops, generated, routing)
+        for batch in by_length(rows, max(1, tokens_per_batch // copies)):
+            limits = {
+                row.item * copies + copy: max_new_tokens[row.item] for row in batch for copy in range(copies)
+            }
+            passes = _decode(
+                model, tokenizer, batch, prefix, explicit, limits, stops, generated, routing, randoms
+            )
             routes |= _routes(batch, before, passes, routing.span) if routing is not None else {}
             if progress is not None:
                 progress(len(batch))
     computed = shared + sum(len(row.tokens) for row in rows) + sum(map(len, generated))
     texts = [
-        tokenizer.decode(ids[:-1] if ids and ids[-1] in stops else ids, skip_special_tokens=True)
+        str(tokenizer.decode(ids[:-1] if ids and ids[-1] in stops else ids, skip_special_tokens=True))
         for ids in generated
     ]
-    return Replies(tuple(map(str, texts)), computed, tuple(routes[item] for item in sorted(routes)))
+    return texts, computed, tuple(routes[item] for item in sorted(routes))
 
 
 def _decode(
@@ -111,13 +167,18 @@ def _decode(
     stops: frozenset[int],
     generated: list[list[int]],
     routing: RoutingCapture | None,
+    randoms: Sequence[random.Random],
 ) -> list[tuple[list[int], Routed]]:
-    """Appends to `generated`; returns, for every forward pass, its rows' items and what was routed."""
+    """Appends to `generated`; returns, for every forward pass, its rows' items and what was routed.
+
+    `randoms`: of each item to be drawn, empty for greedy decoding; a prompt has `limits` / rows of them.
+    """
     from transformers import DynamicCache
 
     padded = Padded.of(batch, tokenizer.pad_token_id or 0, model.device)
     cache = prefix.cache(len(batch)) if explicit else DynamicCache(config=model.config)
-    items = [row.item for row in batch]
+    copies = len(limits) // len(batch)
+    items = [row.item * copies + copy for row in batch for copy in range(copies)]
     tokens, positions, mask = padded.input_ids, padded.position_ids, padded.mask(prefix.length)
     passes: list[tuple[list[int], Routed]] = []
     while True:
@@ -132,7 +193,11 @@ def _decode(
         ).logits
         if routing is not None:
             passes.append((items, routing.take(len(items))))
-        chosen = logits[:, -1].argmax(-1)
+        logits = logits[:, -1]
+        if len(items) > len(logits):  # each prompt has been read once
+            cache.batch_repeat_interleave(copies)
+            mask, positions, logits = (x.repeat_interleave(copies, 0) for x in (mask, positions, logits))
+        chosen = _drawn(logits, [randoms[item] for item in items]) if randoms else logits.argmax(-1)
         going = []
         for index, (item, token) in enumerate(zip(items, chosen.tolist(), strict=True)):
             if limits[item] > 0:
@@ -148,6 +213,14 @@ def _decode(
             items = [items[index] for index in going]
         tokens, positions = chosen[:, None], positions[:, -1:] + 1
         mask = torch.nn.functional.pad(mask, (0, 1), value=1)
+
+
+def _drawn(logits: torch.Tensor, randoms: Sequence[random.Random]) -> torch.Tensor:
+    """A token for each row, by the inverse of its distribution function."""
+    summed = logits.double().softmax(-1).cumsum(-1)
+    at = torch.tensor([[each.random()] for each in randoms], dtype=summed.dtype, device=summed.device)
+    found = torch.searchsorted(summed, at * summed[:, -1:], right=True)
+    return found.clamp_max(summed.shape[1] - 1).squeeze(1)
 
 
 def _routes(

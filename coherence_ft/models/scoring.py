@@ -46,12 +46,14 @@ Item = tuple[str, Sequence[str]]
 @dataclass(frozen=True, slots=True)
 class Scores:
     """`log_probabilities`: for every item, for every option, the sum over the option's tokens (nats).
-    `tokens`: how many were computed, the shared prefix once, padding not counted. `routes`: for every item,
-    the experts used for its likeliest option, if routing was captured."""
+    `lengths`: likewise, how many tokens the option has. `tokens`: how many were computed, the shared prefix
+    once, padding not counted. `routes`: for every item, the experts used for its likeliest option, if routing
+    was captured."""
 
     log_probabilities: tuple[tuple[float, ...], ...]
     tokens: int
     routes: tuple[Route, ...] = ()
+    lengths: tuple[tuple[int, ...], ...] = ()
 
     @property
     def probabilities(self) -> tuple[tuple[float, ...], ...]:
@@ -159,6 +161,7 @@ def score_options(
         tuple(map(tuple, sums)),
         shared + sum(len(row.tokens) for row in rows),
         tuple(routes[which] for which in chosen) if routing is not None else (),
+        tuple(tuple(map(len, given)) for given in options),
     )
 
 

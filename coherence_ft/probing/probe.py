@@ -9,14 +9,18 @@ from __future__ import annotations
 import math
 import random
 import time
+from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from coherence_ft.documents.constraint_set import OPTION_LIKELIHOOD
 from coherence_ft.documents.probe_set import Conversation, Member, Probe, ProbeGroup, ProbeSet, Question
 from coherence_ft.evidence.routing_patterns import UNKNOWN
 from coherence_ft.loops.observation import (
@@ -25,11 +29,13 @@ from coherence_ft.loops.observation import (
     Observations,
     ReplyObservation,
 )
+from coherence_ft.loops.sequential import rank
 from coherence_ft.loops.verifiers import check
 from coherence_ft.models.chat import render
+from coherence_ft.models.confidence import extra_cost, stated_confidence
 from coherence_ft.models.generation import generate_replies
 from coherence_ft.models.routing import RoutingCapture, routing_capture
-from coherence_ft.models.scoring import score_options
+from coherence_ft.models.scoring import Scores, score_options
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -37,6 +43,7 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]
 """Called with (probes done, probes in all)."""
 
+_LOOKS = 40  # of a sequential pass: how often it is asked whether to go on
 _SLICES = 12  # parts of a pass: the clock of a time budget is read, and progress shown, between them
 
 
@@ -46,6 +53,7 @@ class Budget:
 
     tokens: int | None = None  # prompt and generated tokens, counted before any is computed
     seconds: float | None = None
+    probes: int | None = None
 
 
 def probe(
@@ -57,34 +65,50 @@ def probe(
     split: str,
     budget: Budget | None = None,
     progress: Progress | None = None,
+    confidence: str = OPTION_LIKELIHOOD,
+    sequential: bool = False,
+    settled: Callable[[Observations], bool] | None = None,
 ) -> Observations:
-    """Measure `model` on `probe_set`.
+    """Measure `model` on `probe_set`. `confidence`: the source of it (models/confidence.py).
 
     Questions, groups and conversations are interleaved in proportion, so that a budget cuts all three
-    loops alike. `model_digest` names what was measured. The experts that a mixture uses for its answers are
+    loops alike. `sequential`: shuffled instead by the probe set's digest (`loops/sequential.py`), questions
+    of one group together; between slices `settled` is asked whether what was seen is enough.
+
+    `model_digest` names what was measured. The experts that a mixture uses for its answers are
     counted; their patterns are `unknown` until a codebook assigns them (loops/routing.py).
     """
     budget = budget or Budget()
     started = time.monotonic()
-    order = _interleaved(probe_set)
+    blocks = _shuffled(probe_set) if sequential else [[item] for item in _interleaved(probe_set)]
+    order = [item for block in blocks for item in block]
+    if budget.probes is not None:
+        order = order[: budget.probes]
     if budget.tokens is not None:
-        order = _within(order, budget.tokens, tokenizer)
-    seen = Observations(model_digest, probe_set.digest, split)
+        order = _within(order, budget.tokens, tokenizer, confidence)
+    seen = Observations(model_digest, probe_set.digest, split, confidence_source=confidence)
+    seen = replace(seen, largest_group=_largest_group(probe_set))
     # With a clock, or somebody watching, the pass is cut into slices; without, larger batches are faster.
     slices = _SLICES if budget.seconds is not None or progress is not None else 1
-    size = max(1, math.ceil(len(order) / slices))
+    size = max(1, math.ceil(len(order) / (_LOOKS if settled is not None else slices)))
+    ends = list(accumulate(map(len, blocks))) if sequential else []
     done = 0
     with untouched(model, tokenizer), routing_capture(model) as routing:
         if routing is not None:
             seen = replace(seen, capture=routing.version)
-        for start in range(0, len(order), size):
+        while done < len(order):
             if budget.seconds is not None and time.monotonic() - started > budget.seconds:
                 break
-            part = order[start : start + size]
+            # a group of questions is one outcome: it is measured whole
+            end = min(done + size, len(order))
+            end = ends[bisect_left(ends, end)] if sequential else end
+            part = order[done:end]
             seen = _measure(model, tokenizer, part, seen, routing)
             done += len(part)
             if progress is not None:
                 progress(done, len(order))
+            if settled is not None and settled(seen):
+                break
     return replace(seen, skipped=len(probe_set) - done, seconds=time.monotonic() - started)
 
 
@@ -123,12 +147,29 @@ def _interleaved(probe_set: ProbeSet) -> list[Probe]:
     return [item for _, item in sorted(ranked, key=lambda pair: pair[0])]
 
 
-def _within(order: Sequence[Probe], tokens: int, tokenizer: PreTrainedTokenizerBase) -> list[Probe]:
+def _shuffled(probe_set: ProbeSet) -> list[list[Probe]]:
+    """Blocks of probes that are one unit each, in the order of their rank."""
+    blocks: dict[str, list[Probe]] = {}
+    for question in probe_set.questions:
+        blocks.setdefault(f"question:{question.group}", []).append(question)
+    blocks |= {f"group:{group.id}": [group] for group in probe_set.groups}
+    blocks |= {f"conversation:{each.id}": [each] for each in probe_set.conversations}
+    return [blocks[unit] for unit in sorted(blocks, key=lambda unit: rank(probe_set.digest, unit))]
+
+
+def _largest_group(probe_set: ProbeSet) -> int:
+    return max(Counter(question.group for question in probe_set.questions).values(), default=1)
+
+
+def _within(
+    order: Sequence[Probe], tokens: int, tokenizer: PreTrainedTokenizerBase, confidence: str
+) -> list[Probe]:
     """The longest prefix of `order` whose tokens fit."""
     spent = 0
     fitting: list[Probe] = []
     for item in order:
         spent += _cost(item, tokenizer)
+        spent += extra_cost(tokenizer, confidence, item) if isinstance(item, Question) else 0
         if spent > tokens:
             break
         fitting.append(item)
@@ -171,6 +212,13 @@ def _measure(
             replace(answer, routing_pattern=UNKNOWN, experts=route.counts, contributions=route.contributions)
             for answer, route in zip(answers, scored.routes, strict=False)
         )
+    spent = 0
+    if seen.confidence_source != OPTION_LIKELIHOOD:
+        n = len(questions)
+        of_questions = Scores(scored.log_probabilities[:n], 0, lengths=scored.lengths[:n])
+        stated = stated_confidence(model, tokenizer, seen.confidence_source, questions, of_questions)
+        answers = tuple(replace(a, stated=c) for a, c in zip(answers, stated.confidence, strict=True))
+        spent = stated.tokens
     rest = iter(probabilities[len(questions) :])
     group_observations = tuple(
         GroupObservation(
@@ -202,7 +250,7 @@ def _measure(
         answers=seen.answers + answers,
         groups=seen.groups + group_observations,
         replies=seen.replies + replies,
-        tokens=seen.tokens + scored.tokens + replied.tokens,
+        tokens=seen.tokens + scored.tokens + spent + replied.tokens,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from base64 import b64encode
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -13,10 +14,11 @@ from coherence_ft.authority.resolved import ResolvedConstraints
 from coherence_ft.documents.diagnostics import CoherenceError, refusal
 from coherence_ft.evidence.estimate import Missing
 from coherence_ft.loops.engine import Findings, Tally
+from coherence_ft.loops.sources import SourceFigures
 from coherence_ft.manifest.files import printable
 from coherence_ft.reporting import figures, summaries
 from coherence_ft.reporting.summaries import Cells, Summary, Whole
-from coherence_ft.reporting.words import MARKS, bound_text, conclusion, in_order
+from coherence_ft.reporting.words import MARKS, bound_text, conclusion, in_order, look_line
 
 PAGE = "report.html"
 RELIABILITY = "reliability.png"
@@ -45,8 +47,15 @@ def prepare(folder: Path) -> None:
             raise _unwritable(folder / name, IsADirectoryError("a folder of this name is there"))
 
 
-def write_report(folder: Path, model: str, constraints: ResolvedConstraints, findings: Findings) -> Path:
+def write_report(
+    folder: Path,
+    model: str,
+    constraints: ResolvedConstraints,
+    findings: Findings,
+    sources: Sequence[SourceFigures] = (),
+) -> Path:
     """Write `report.html` and its PNGs into `folder`; the path of the page. `model`: its name for people.
+    `sources`: of confidence, where they were compared.
 
     Each file is replaced as a whole, the page last. A figure of an earlier report that this one has no
     answers for is removed; nothing else is touched. The same findings give the same bytes. Raises CFT731.
@@ -56,7 +65,7 @@ def write_report(folder: Path, model: str, constraints: ResolvedConstraints, fin
     domains = summaries.cells(findings, lambda answer: answer.domain)
     patterns = summaries.cells(findings, lambda answer: answer.routing_pattern)
     images = _images(constraints, findings, models, domains, patterns)
-    page = _page(model, constraints, findings, models, domains, patterns, images)
+    page = _page(model, constraints, findings, models, domains, patterns, images, sources)
     try:
         for name in (RELIABILITY, RISK_COVERAGE, BY_DOMAIN, BY_PATTERN):
             if name in images:
@@ -97,6 +106,7 @@ def _page(
     domains: Cells,
     patterns: Cells,
     images: dict[str, bytes],
+    sources: Sequence[SourceFigures],
 ) -> str:
     from jinja2 import Environment, StrictUndefined
 
@@ -116,12 +126,15 @@ def _page(
         by_id={r.constraint.id: r for r in constraints.constraints},
         findings=findings,
         assessment=findings.assessment,
-        conclusion=conclusion(findings.assessment),
+        conclusion=conclusion(
+            findings.assessment, look_line(constraints, findings.assessment, findings.look)
+        ),
         results=in_order(findings.assessment),
         marks=MARKS,
         bound_text=bound_text,
         models=models,
         passes=passes,
+        unstated=any(tally.unstated for _, tally in passes),
         digests={name: tally.model for name, tally in passes}
         | {f"{tally.split} probes": tally.probe_set for _, tally in passes}
         | {"constraints": constraints.digest},
@@ -136,6 +149,7 @@ def _page(
         reliability=RELIABILITY,
         risk_coverage=RISK_COVERAGE,
         limits=summaries,
+        sources=sources,
         version=version("coherence-ft"),
     )
 

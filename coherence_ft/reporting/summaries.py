@@ -35,7 +35,7 @@ MOST_PANELS = 12
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """One model's answers, all or those of a cell."""
+    """One model's answers, all or those of a cell; all but accuracy of those with a confidence."""
 
     answers: int
     forecast: Array
@@ -121,7 +121,8 @@ def cells(findings: Findings, key: Callable[[AnswerObservation], str]) -> Cells:
 
 
 def _whole(name: str, seen: Forecasts) -> Whole:
-    arrays = seen.forecast, seen.right, seen.groups
+    stated = seen.stated
+    arrays = stated.forecast, stated.right, stated.groups
     return Whole(
         name,
         _summary(seen, np.ones(len(seen), dtype=bool)),
@@ -132,13 +133,14 @@ def _whole(name: str, seen: Forecasts) -> Whole:
 
 
 def _summary(seen: Forecasts, rows: Array) -> Summary:
-    arrays = seen.forecast[rows], seen.right[rows], seen.groups[rows]
+    stated = rows & ~np.isnan(seen.forecast)
+    arrays = seen.forecast[stated], seen.right[stated], seen.groups[stated]
     return Summary(
         int(rows.sum()),
         arrays[0],
         arrays[1],
         reliability_diagram(*arrays, CONFIDENCE),
-        metrics.accuracy(arrays[1], arrays[2], CONFIDENCE),
+        metrics.accuracy(seen.right[rows], seen.groups[rows], CONFIDENCE),
         metrics.brier_score(*arrays, CONFIDENCE),
         metrics.auroc(*arrays, CONFIDENCE),
         calibration_error(*arrays, CONFIDENCE),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ import numpy as np
 from coherence_ft.authority.resolve import resolve
 from coherence_ft.authority.resolved import ResolvedConstraints
 from coherence_ft.authority.wording import ResolvedBand
-from coherence_ft.documents.constraint_set import Act
+from coherence_ft.documents.constraint_set import OPTION_LIKELIHOOD, Act
 from coherence_ft.documents.diagnostics import refusal
 from coherence_ft.documents.recipe import BaseModel, Quantization
 from coherence_ft.evidence.calibrators import Calibrator
@@ -25,6 +26,7 @@ from coherence_ft.manifest.statement import Stage
 from coherence_ft.manifest.verify import VerifiedManifest, trusted_tenant, verify
 from coherence_ft.models.base import LocatedBase, load_model, load_tokenizer, locate, put_adapter
 from coherence_ft.models.chat import render
+from coherence_ft.models.confidence import stated_confidence
 from coherence_ft.models.generation import generate_replies
 from coherence_ft.models.routing import routing_capture
 from coherence_ft.models.scoring import score_options
@@ -73,6 +75,14 @@ class Answer:
     wording: str = ""
     routing_pattern: str = DENSE
     adjustment: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Asking:
+    """What is asked at run time, as sources of confidence take it."""
+
+    messages: Sequence[dict[str, str]]
+    options: Sequence[str]
 
 
 class Derivative:
@@ -139,7 +149,13 @@ class Derivative:
         best = max(range(len(probabilities)), key=probabilities.__getitem__)
         if self.calibrator is None or self.threshold is None:
             return Answer("", None, True, "no abstention threshold is certified for this derivative")
-        calibrated = self.calibrator.confidence(probabilities, self.domain, pattern)
+        stated = None
+        if (source := self.calibrator.source.confidence) != OPTION_LIKELIHOOD:
+            asking = [_Asking(messages, admissible)]
+            [stated] = stated_confidence(self.model, self.tokenizer, source, asking, scores).confidence
+            if math.isnan(stated) and all(map(math.isfinite, probabilities)):
+                return Answer("", None, True, "asked how sure it is, the model stated no confidence")
+        calibrated = self.calibrator.confidence(probabilities, self.domain, pattern, stated)
         confidence = self.adjustment.stated(calibrated, self.domain, pattern)
         withheld = self.adjustment.withheld(calibrated, self.threshold, self.domain, pattern)
         asked = " ".join(m["content"] for m in messages if m["role"] == "user")
@@ -197,7 +213,8 @@ def load_derivative(
     calibrator = None
     if fitted := verified.manifest.calibrator:
         digest = codebook.digest if codebook else ""
-        calibrator = Calibrator.from_json(fitted).for_model(verified.weights, digest)
+        source = resolved.measurement.confidence.value
+        calibrator = Calibrator.from_json(fitted).for_model(verified.weights, digest, source)
     return Derivative(verified, model, tokenizer, calibrator, resolved, codebook, adjusted)
 
 

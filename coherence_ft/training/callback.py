@@ -180,6 +180,7 @@ class CoherenceCallback(TrainerCallback, ExportableState):
             split="calibration",
             budget=self.budget,
             progress=_progress_line(args, state),
+            confidence=self.engine.resolved.measurement.confidence.value,
         )
         self.probe_seconds += seen.seconds
         assessment, calibrator = self.engine.assess(seen, base=(self.base, self.base) if self.base else None)

@@ -26,7 +26,7 @@ from coherence_ft.manifest.statement import Base, DataSet, Method, Parent, Stage
 from coherence_ft.manifest.verify import VerifiedManifest, verify
 from coherence_ft.serving.derivative import VerifiedDerivative, verify_derivative
 from coherence_ft.training.checkpoint import Provenance, copy_for_serving, name_base, seal
-from coherence_ft.training.measure import Measured, Watch, measure_derivative
+from coherence_ft.training.measure import Measured, Session, Watch, measure_derivative
 from coherence_ft.training.provenance import signer
 from coherence_ft.training.run import RUN_FILE, probe_paths, unwritable
 
@@ -62,10 +62,11 @@ def recipe_of(checkpoint: Path) -> Recipe:
         ) from error
 
 
-def certify(checkpoint: Path, recipe: Recipe, watch: Watch) -> Certification:
+def certify(checkpoint: Path, recipe: Recipe, watch: Watch, *, sequential: bool = False) -> Certification:
     """Measure a verified checkpoint and its base on the calibration and the certification split.
 
-    Raises CoherenceError when the checkpoint does not verify, or its recipe or probes are not those given.
+    `sequential`: stop as soon as every hard constraint is clear. Raises CoherenceError when the checkpoint
+    does not verify, or its recipe or probes are not those given.
     """
     tenant = read_tenant(recipe.tenant)
     constraints = resolve(tenant, recipe.domain, recipe.constraints, recipe=recipe.name)
@@ -79,7 +80,8 @@ def certify(checkpoint: Path, recipe: Recipe, watch: Watch) -> Certification:
     }
     _same_probes(verified.manifest, probe_sets)
     look = _count_look(recipe.output, checkpoint, probe_sets["certification"])
-    return Certification(verified, measure_derivative(verified, constraints, probe_sets, watch), look)
+    session = Session(watch, tenant, recipe.signer, look, sequential)
+    return Certification(verified, measure_derivative(verified, constraints, probe_sets, session), look)
 
 
 def promote(certification: Certification, recipe: Recipe, target: Path) -> str:

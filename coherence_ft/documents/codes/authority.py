@@ -147,6 +147,15 @@ CODES: tuple[Code, ...] = (
         "bands: [{from: 0.95, act: assert, …}, …]",
     ),
     Code(
+        "CFT338",
+        "layers that measure confidence in different ways",
+        "A bound on confidence says something only of one kind of confidence, calibrated in one way. The "
+        "highest layer that states them holds, and whoever states others below, or beside, would be measured "
+        "by what was not meant.",
+        "measurement: {confidence: verbalized}   # under a layer with `confidence: p_true`",
+        "measurement: {confidence: p_true}   # or left out",
+    ),
+    Code(
         "CFT341",
         "a change that relaxes something",
         "A bound that is loosened in the document itself leaves no date, no reason and no approver behind. A "

@@ -59,8 +59,8 @@ CODES: tuple[Code, ...] = (
         "A verdict needs evidence. Where the certification split holds fewer probes of a kind than a "
         "constraint's minimum evidence, the verdict is `insufficient` whatever the model does, and after "
         "hours of training promotion is refused.",
-        "{metric: violation_rate, category: format, minimum_evidence: 59}   # 8 such conversations",
-        "59 conversations of the category format in the file named under `probes.certification`",
+        "{metric: violation_rate, category: format, minimum_evidence: 69}   # 8 such conversations",
+        "69 conversations of the category format in the file named under `probes.certification`",
     ),
     Code(
         "CFT420",
@@ -163,6 +163,39 @@ CODES: tuple[Code, ...] = (
         '{"verifier": "named_constraint", "name": "no dosage", "forbidden": ["mg"]}',
     ),
     # Routing patterns.
+    Code(
+        "CFT460",
+        "observations of another model",
+        "A certificate speaks of one set of weights on one base model. What other weights answered, an "
+        "earlier checkpoint's too, says nothing of these.",
+        "certify checkpoint-80 with observations of checkpoint-40",
+        "certify checkpoint-80 with observations that name its weights and its base",
+    ),
+    Code(
+        "CFT461",
+        "observations that nobody who may attest vouches for",
+        "Whoever measures decides what is signed. Observations name the authority that measured them and the "
+        "version of the software; an authority the tenant does not know, or one without the power `attest`, "
+        "could hand in whatever passes.",
+        "authority: marketing   # powers: [set]",
+        "authority: model-risk   # powers: [attest]",
+    ),
+    Code(
+        "CFT462",
+        "observations of a split that is no evidence",
+        "Answers to the training data show what was memorised. Only the calibration split may fit, and only "
+        "the split that is judged may decide.",
+        "split: train",
+        "split: certification",
+    ),
+    Code(
+        "CFT463",
+        "observations of another probe set",
+        "The manifest names the probe sets by digest. Observations of other files, or of two mixed, would be "
+        "signed under a name that is not theirs.",
+        "certification observations of certification-draft.jsonl",
+        "observations of the file named under `probes.certification`",
+    ),
     Code(
         "CFT465",
         "expert counts that are none",
