@@ -178,7 +178,7 @@ def facts_of(
         data=(DataSet("icd-train.jsonl", "d" * 64, 900, "CC0-1.0"),),
         probes={"calibration": "c" * 64, "certification": "c" * 64} | {split: "b" * 64},
         chat_template_digest="e" * 64,
-        calibrator={"kind": "platt", "scale": "1.25"},
+        calibrator={"kind": "platt", "confidence": "option_likelihood", "scale": "1.25"},
         training=TrainingFacts(225, 2.0, 44_100, 10**15, 10**21),
         parents=(Parent("clinical-sft", "f" * 64),),
         software={"torch": "2.9.0", "trl": "1.16.0"},

@@ -686,6 +686,17 @@ def test_the_same_facts_give_the_same_statement(signed: Signed) -> None:
     assert verify(signed.folder, signed.tenant, today=TODAY)
 
 
+@pytest.mark.parametrize(
+    "change", [{"kind": "temperature"}, {"confidence": "verbalized"}, {"confidence": None}]
+)
+def test_a_calibrator_that_the_constraints_do_not_choose_is_refused(
+    signed: Signed, change: dict[str, Any]
+) -> None:
+    calibrator = {**(signed.facts.calibrator or {}), **change}
+    write_manifest(signed.folder, replace(signed.facts, calibrator=calibrator), signed.key)
+    assert codes(signed) == {"CFT649"}
+
+
 def test_a_calibrator_of_an_earlier_save_does_not_stay(signed: Signed) -> None:
     facts = replace(signed.facts, calibrator=None)
     assessment = replace(facts.evaluation.assessment, abstention_threshold=None, coverage=None)

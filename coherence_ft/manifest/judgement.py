@@ -179,6 +179,28 @@ def problems(
     return found
 
 
+def other_calibrator(calibrator: Any, resolved: ResolvedConstraints, where: str) -> list[Diagnostic]:
+    """A calibrator of another kind, or for another source of confidence, than the constraints choose."""
+    if calibrator is None:
+        return []
+    chosen = {
+        "kind": resolved.measurement.calibrator.value,
+        "confidence": resolved.measurement.confidence.value,
+    }
+    stated = {name: calibrator.get(name) if isinstance(calibrator, Mapping) else None for name in chosen}
+    if stated == chosen:
+        return []
+    return [
+        Diagnostic(
+            "CFT649",
+            "the calibrator is not the one that the constraints choose",
+            where,
+            found=f"{stated['kind']} on {stated['confidence']}",
+            expected=f"{chosen['kind']} on {chosen['confidence']}",
+        )
+    ]
+
+
 def _facts(predicate: Mapping[str, Any], tenant: Tenant, where: str) -> list[Diagnostic]:
     found: list[Diagnostic] = []
     if predicate["tenant"] != tenant.id:

@@ -136,6 +136,7 @@ def _verify(opened: OpenFolder, tenant: Tenant, today: date, require_stage: str 
         resolved = judgement.resolved_constraints(documents["constraints"], predicate, where)
         assessment = judgement.assessment(predicate, where)
         findings += judgement.problems(predicate, resolved, assessment, tenant, today, where)
+        findings += judgement.other_calibrator(documents["calibrator"], resolved, where)
     if findings or envelope is None or resolved is None or assessment is None:
         raise CoherenceError(findings)
     return VerifiedManifest(
