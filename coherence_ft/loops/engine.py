@@ -93,7 +93,7 @@ class CoherenceEngine:
         has not seen its group (monitoring). `base` holds the base model's observations of the same two
         probe sets; it gets a calibrator of its own. In monitoring the second of them is not looked at.
         `look` counts the looks at a certification split: there every limit, every verdict and the
-        abstention threshold are taken at the look's confidence (`multiplicity.look_confidence`).
+        abstention threshold are taken at the look's confidence (documents/looks.py).
 
         `sequential`: `evaluated` was measured until `stopping` said so, in the order of `sequential.rank`.
         What has no sequential form is then estimated only where no probe was skipped.
