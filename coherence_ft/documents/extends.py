@@ -13,7 +13,7 @@ from coherence_ft.documents.constraint_set import ConstraintSet
 from coherence_ft.documents.diagnostics import CoherenceError, Diagnostic
 from coherence_ft.documents.limits import limits
 from coherence_ft.documents.measurement import StatedMeasurement, measured_otherwise
-from coherence_ft.documents.reader import Document, JsonPath
+from coherence_ft.documents.reader import Document, JsonPath, get
 from coherence_ft.documents.schemas import either, schema_root, suggestion
 from coherence_ft.documents.strictness import conflicts
 
@@ -115,13 +115,7 @@ def require_file(document: Document, at: JsonPath, path: Path) -> None:
     """Raise CFT411 at the place that names it unless the file exists."""
     if os.path.isfile(path):  # Path.is_file raises for a name that is too long
         return
-    try:
-        siblings = os.listdir(path.parent)
-    except (OSError, ValueError):  # ValueError: a NUL in the name
-        siblings = []
-    named = document.data
-    for step in at:
-        named = named[step]
+    named = get(document.data, at)
     raise CoherenceError(
         document.diagnostic(
             "CFT411",
@@ -130,9 +124,17 @@ def require_file(document: Document, at: JsonPath, path: Path) -> None:
             found=str(named),
             help=f"folders are separated by /: write `{str(named).replace(_BACKSLASH, '/')}`"
             if _BACKSLASH in str(named)
-            else suggestion(path.name, siblings) or "paths are relative to the document that names them",
+            else meant(path) or "paths are relative to the document that names them",
         )
     )
+
+
+def meant(path: Path) -> str:
+    """`did you mean …?` with a file that lies where a missing one was sought; empty where none is near."""
+    try:
+        return suggestion(path.name, os.listdir(path.parent))
+    except (OSError, ValueError):  # ValueError: a NUL in the name
+        return ""
 
 
 def _published(document: Document, at: JsonPath, name: str) -> Path:

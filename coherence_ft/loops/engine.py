@@ -9,7 +9,7 @@ from datetime import date
 import numpy as np
 
 from coherence_ft.authority.resolved import ResolvedConstraint, ResolvedConstraints
-from coherence_ft.documents.constraint_set import EVERYWHERE, GENERAL, Constraint, Enforcement
+from coherence_ft.documents.constraint_set import GENERAL, Constraint
 from coherence_ft.documents.diagnostics import CoherenceError
 from coherence_ft.documents.metrics import METRICS
 from coherence_ft.evidence.abstention import Certificate, learn_then_test, threshold_at
@@ -22,6 +22,7 @@ from coherence_ft.loops import alignment, calibration, integrity, soundness
 from coherence_ft.loops import sequential as loops_sequential
 from coherence_ft.loops.calibration import Evidence
 from coherence_ft.loops.observation import Observations
+from coherence_ft.loops.promise import strictest_promise
 from coherence_ft.loops.soundness import Credentials
 
 
@@ -265,20 +266,10 @@ def _certificate(
     sequential: bool,
 ) -> Certificate | None:
     """The threshold to serve with: that of the strictest risk promised, which keeps the laxer ones."""
-    promises = []
-    for resolved, result in zip(asked, results, strict=True):
-        constraint, waiver = resolved.constraint, resolved.waiver
-        # A promise to some audience or language only is no promise to everybody that is served.
-        if constraint.metric == "selective_risk" and constraint.scope.observed == EVERYWHERE:
-            waived = result.verdict is Verdict.WAIVED and waiver is not None
-            bound = waiver.bound if waived and waiver is not None else constraint.bound
-            report_only = constraint.enforcement is Enforcement.REPORT
-            promises.append((report_only, bound, -constraint.confidence, constraint, result))
-    if not promises:
+    promise = strictest_promise(asked, results)
+    if promise is None:
         return None
-    _, bound, _, constraint, result = min(promises, key=lambda promise: (*promise[:3], promise[3].id))
-    if not result.verdict.lets_through:
-        return None
+    constraint, result = promise.constraint, promise.result
     fitted_on, judged = evidence.calibration.stated, evidence.evaluated.stated
     share = calibration.stated_coverage(constraint, evidence.calibration)
     if share is None:
@@ -293,7 +284,7 @@ def _certificate(
         judged.right,
         judged.groups,
         coverage=share,
-        bound=bound,
+        bound=promise.bound,
         confidence=constraint.confidence,
     )
 

@@ -14,6 +14,7 @@ from coherence_ft.authority.resolved import ResolvedConstraints
 from coherence_ft.documents.diagnostics import CoherenceError, refusal
 from coherence_ft.evidence.estimate import Missing
 from coherence_ft.loops.engine import Findings, Tally
+from coherence_ft.loops.promise import is_to_everybody
 from coherence_ft.loops.sources import SourceFigures
 from coherence_ft.manifest.files import printable
 from coherence_ft.reporting import figures, summaries
@@ -87,7 +88,7 @@ def _images(
 ) -> dict[str, bytes]:
     images = {}
     if models[0].summary.answers:
-        promises = [r.constraint for r in constraints.constraints if r.constraint.metric == "selective_risk"]
+        promises = [r.constraint for r in constraints.constraints if is_to_everybody(r.constraint)]
         images[RELIABILITY] = figures.reliability(models)
         images[RISK_COVERAGE] = figures.risk_coverage(
             models, promises, findings.certificate, findings.assessment.coverage or 0.0

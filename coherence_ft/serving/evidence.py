@@ -13,16 +13,15 @@ from typing import Any
 
 from coherence_ft.authority.trust import find_tenant
 from coherence_ft.documents.canonical import canonical_digest
-from coherence_ft.documents.constraint_set import Enforcement
 from coherence_ft.documents.diagnostics import refusal
 from coherence_ft.documents.outcomes import Outcome, Read
-from coherence_ft.evidence.assessment import Verdict
 from coherence_ft.evidence.drift import unreadable
 from coherence_ft.evidence.routing_patterns import UNKNOWN, Codebook
 from coherence_ft.ledger.events import Events, appending, digest_of, read_events
 from coherence_ft.loops.admission import Admitted, Subject, admit
 from coherence_ft.loops.drift import Adjustment, Change, DriftState, groundings, history_of, observe
 from coherence_ft.loops.observation import DENSE
+from coherence_ft.loops.promise import strictest_promise
 from coherence_ft.manifest.statement import CALIBRATOR_FILE
 from coherence_ft.manifest.verify import VerifiedManifest
 
@@ -90,21 +89,9 @@ def subject_of(folder: str | Path, manifest: VerifiedManifest) -> Subject:
 
 
 def _promise(manifest: VerifiedManifest) -> tuple[float | None, float]:
-    """Bound and confidence of the strictest selective risk that the manifest lets through."""
-    verdicts = {result.constraint: result.verdict for result in manifest.assessment.results}
-    promises = []
-    for resolved in manifest.constraints.constraints:
-        constraint, waiver = resolved.constraint, resolved.waiver
-        verdict = verdicts.get(constraint.id)
-        if constraint.metric == "selective_risk" and verdict is not None and verdict.lets_through:
-            waived = verdict is Verdict.WAIVED and waiver is not None
-            bound = waiver.bound if waived and waiver is not None else constraint.bound
-            report_only = constraint.enforcement is Enforcement.REPORT
-            promises.append((report_only, bound, -constraint.confidence))
-    if not promises:
-        return None, 0.95
-    _, bound, confidence = min(promises)
-    return bound, -confidence
+    """Bound and confidence of the selective risk that is promised to everybody."""
+    promise = strictest_promise(manifest.constraints.constraints, manifest.assessment.results)
+    return (None, 0.95) if promise is None else (promise.bound, promise.constraint.confidence)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 from coherence_ft.documents.codes import Code
 from coherence_ft.documents.diagnostics import Diagnostic
+from coherence_ft.documents.extends import meant
 from coherence_ft.documents.reader import Document
-from coherence_ft.documents.schemas import suggestion
 
 CODE = Code(
     "CFT430",
@@ -23,13 +24,12 @@ def check(document: Document) -> Iterator[Diagnostic]:
         return
     for split in ("calibration", "certification", "test"):
         at = ("probes", split)
-        if split not in document.data["probes"] or (path := document.file(at)).is_file():
+        if split not in document.data["probes"] or os.path.isfile(path := document.file(at)):
             continue
-        siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
         yield document.diagnostic(
             CODE.id,
             f"the probe set of the {split} split does not exist",
             at,
             found=document.data["probes"][split],
-            help=suggestion(path.name, siblings) or "write under `data.prepare` the command that makes it",
+            help=meant(path) or "write under `data.prepare` the command that makes it",
         )
