@@ -178,6 +178,14 @@ def test_thin_cells_are_listed_and_not_drawn(folder: Path) -> None:
     )
 
 
+def test_which_patterns_keep_each_constraint_is_said_with_the_correction(folder: Path) -> None:
+    page = parsed(folder)
+    shown = [text(cell) for cell in row(page, "Which routing patterns keep each constraint", "accuracy")]
+    assert shown[-2:] == ["route-0, route-1", "–"] and "at 96.961 %" in shown[-3]
+    # with 30 answers nothing is shown of `general`
+    assert "general" in text(row(page, "Which domains keep each constraint", "accuracy")[-1])
+
+
 def test_nothing_is_fetched_and_nothing_runs(folder: Path) -> None:
     page, source = parsed(folder), (folder / PAGE).read_text()
     assert not re.findall(r"https?:|//[a-z]|url\(|@import|javascript:", re.sub(r"base64,[^\"]+", "", source))

@@ -48,11 +48,14 @@ class Forecasts:
         """Those with a confidence."""
         return self._those(~np.isnan(self.forecast))
 
+    def rows(self, rows: Array) -> Forecasts:
+        """Those with these row numbers."""
+        return Forecasts(
+            tuple(self.answers[i] for i in rows), self.forecast[rows], self.right[rows], self.groups[rows]
+        )
+
     def _those(self, kept: Array) -> Forecasts:
-        if kept.all():
-            return self
-        answers = tuple(a for a, keep in zip(self.answers, kept, strict=True) if keep)
-        return Forecasts(answers, self.forecast[kept], self.right[kept], self.groups[kept])
+        return self if kept.all() else self.rows(np.flatnonzero(kept))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -105,7 +105,8 @@ def tested(resolved: ResolvedConstraint, seen: Observations, evidence: Evidence)
     gates = []
     for bound in bounds:
         outcomes = grouped_outcomes(hits, groups, bound, seen.largest_group)
-        gates.append(_gate(constraint, bound).feed(outcomes)[0])
+        gate = SequentialGate.of_constraint(replace(constraint, bound=bound))
+        gates.append(gate.feed(outcomes)[0])
     n = max(gate.n for gate in gates)
     strict, waived = gates[-1], gates[0] if len(gates) > 1 else None
     return Tested(strict, waived, float(np.mean(hits[groups < n])), n)
@@ -123,13 +124,6 @@ def settled(asked: Sequence[ResolvedConstraint], seen: Observations, evidence: E
         return False
     failed = any(isinstance(each, Tested) and each.failed for each in found)
     return failed or (len(found) == len(hard) and bool(hard))
-
-
-def _gate(constraint: Constraint, bound: float) -> SequentialGate:
-    given = constraint.direction, bound, constraint.confidence
-    if constraint.metric == "brier_score":
-        return SequentialGate.of_mean(*given, low=0.0, high=1.0, minimum=constraint.minimum_evidence)
-    return SequentialGate.of_rate(*given, minimum=constraint.minimum_evidence)
 
 
 def _outcomes(

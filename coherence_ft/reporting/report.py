@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -13,7 +14,11 @@ from typing import Any
 from coherence_ft.authority.resolved import ResolvedConstraints
 from coherence_ft.documents.diagnostics import CoherenceError, refusal
 from coherence_ft.evidence.estimate import Missing
+from coherence_ft.evidence.gates import ANYTIME
+from coherence_ft.evidence.multiplicity import at_look
+from coherence_ft.loops.cells import Kept, keeping
 from coherence_ft.loops.engine import Findings, Tally
+from coherence_ft.loops.observation import AnswerObservation
 from coherence_ft.loops.promise import is_to_everybody
 from coherence_ft.loops.sources import SourceFigures
 from coherence_ft.manifest.files import printable
@@ -120,6 +125,8 @@ def _page(
         finalize=_shown,
     )
     passes = _passes(findings, models)
+    by_domain = _kept(constraints, findings, lambda answer: answer.domain)
+    by_pattern = _kept(constraints, findings, lambda answer: answer.routing_pattern)
     environment.tests["missing"] = lambda value: value is None or isinstance(value, Missing)
     return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
         model=model,
@@ -143,8 +150,8 @@ def _page(
         alt_reliability=figures.alt_reliability(models),
         alt_risk=figures.alt_risk(models, findings.certificate),
         breakdowns=(
-            ("domain", domains, BY_DOMAIN),
-            ("routing pattern", patterns, BY_PATTERN),
+            ("domain", domains, by_domain, BY_DOMAIN),
+            ("routing pattern", patterns, by_pattern, BY_PATTERN),
         ),
         images={name: b64encode(content).decode() for name, content in images.items()},
         reliability=RELIABILITY,
@@ -153,6 +160,20 @@ def _page(
         sources=sources,
         version=version("coherence-ft"),
     )
+
+
+def _kept(
+    constraints: ResolvedConstraints, findings: Findings, key: Callable[[AnswerObservation], str]
+) -> tuple[Kept, ...]:
+    """Empty after a sequential pass: its end depended on outcomes, which limits of cells do not allow for."""
+    assessment = findings.assessment
+    if any(r.estimate is not None and r.estimate.method.startswith(ANYTIME) for r in assessment.results):
+        return ()
+    asked = [
+        replace(r, constraint=at_look(r.constraint, assessment.split, findings.look or 1))
+        for r in constraints.constraints
+    ]
+    return keeping(asked, findings.evidence, findings.base, key)
 
 
 def _passes(findings: Findings, models: tuple[Whole, ...]) -> list[tuple[str, Tally]]:
