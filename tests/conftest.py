@@ -19,7 +19,10 @@ settings.register_profile("tests", derandomize=True, deadline=None)
 settings.load_profile("tests")
 
 # Keys and tenants of whoever runs the tests have no say in them.
-for _name in ("COHERENCE_FT_KEY", "COHERENCE_FT_KEY_PASSPHRASE", "COHERENCE_FT_TENANT"):
+for _name in (
+    *("COHERENCE_FT_KEY", "COHERENCE_FT_KEY_PEM", "COHERENCE_FT_KEY_PASSPHRASE"),
+    *("COHERENCE_FT_PKCS11_PIN", "COHERENCE_FT_TENANT"),
+):
     os.environ.pop(_name, None)
 
 

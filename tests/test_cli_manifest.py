@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from derivatives import Signed, signed_derivative
 
-from coherence_ft.authority.keys import key_id, load_private
+from coherence_ft.authority.keys import load_private
 from coherence_ft.cli.main import main
 from coherence_ft.documents.canonical import file_digest
 
@@ -176,7 +176,7 @@ def test_keys_init_makes_the_pair_once(tmp_path: Path, capsys: pytest.CaptureFix
     tenant = tenant_in(tmp_path)
     assert run("keys", "init", "--authority", "model-risk", "--tenant", tenant) == 0
     private = tmp_path / "keys/model-risk.pem"
-    fingerprint = key_id(load_private(private).public_key())
+    fingerprint = load_private(private).key_id
     assert fingerprint in capsys.readouterr().out
     before = private.read_bytes()
     assert run("keys", "init", "--authority", "model-risk", "--tenant", tenant) == 0

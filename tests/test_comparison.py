@@ -36,7 +36,19 @@ from coherence_ft.documents.constraint_set import (
 )
 from coherence_ft.documents.diagnostics import CoherenceError
 from coherence_ft.documents.metrics import Direction
-from coherence_ft.documents.tenant import Authority, Delegation, Layer, Power, Tenant, Waiver
+from coherence_ft.documents.tenant import (
+    Authority,
+    Countersigning,
+    Delegation,
+    Layer,
+    ListedCertificate,
+    ListedIdentity,
+    ListedKey,
+    Power,
+    Revocation,
+    Tenant,
+    Waiver,
+)
 
 TODAY = date(2026, 6, 1)
 HERE = Origin("t.yaml", 1, 1)
@@ -348,7 +360,9 @@ def test_an_expired_loan_is_absent_on_both_sides() -> None:
 
 
 def keyed(folder: Path, *names: str) -> Tenant:
-    signer = replace(RISK, powers=frozenset({Power.ATTEST}), public_keys=tuple(folder / n for n in names))
+    signer = replace(
+        RISK, powers=frozenset({Power.ATTEST}), public_keys=tuple(ListedKey(folder / n) for n in names)
+    )
     return replace(of(authorities=(UNIT, signer)), path=str(folder / "tenant.yaml"))
 
 
@@ -373,6 +387,123 @@ def test_a_key_that_was_only_listed_counts_from_when_it_is_there(tmp_path: Path)
     assert [c.status for c in taxonomy_changes(old, new, TODAY, same_source=True)] == [Status.RELAXED]
     # A revision without its keys against a working copy with them: they are made on each machine.
     assert list(taxonomy_changes(old, new, TODAY, same_source=False)) == []
+
+
+_FIRST, _LAST = date(2026, 1, 1), date(2026, 12, 31)
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "status"),
+    [
+        ({}, {}, None),
+        ({}, {"reason": "Replaced in 2027"}, None),
+        ({}, {"valid_until": _LAST}, Status.TIGHTENED),
+        ({"valid_until": _LAST}, {}, Status.RELAXED),
+        ({"valid_until": _FIRST}, {"valid_until": _LAST}, Status.RELAXED),
+        ({"valid_from": _FIRST}, {"valid_from": _LAST}, Status.TIGHTENED),
+        ({"valid_from": _LAST}, {"valid_from": _FIRST}, Status.RELAXED),
+        ({}, {"revoked": _FIRST}, Status.TIGHTENED),
+        ({"revoked": _FIRST}, {}, Status.RELAXED),
+        ({"revoked": _FIRST}, {"revoked": _LAST}, None),
+        ({"revoked": _FIRST}, None, Status.RELAXED),  # another list, or a certificate, may hold the key too
+    ],
+)
+def test_when_a_key_counts(
+    tmp_path: Path, was: dict[str, object], now: dict[str, object] | None, status: Status | None
+) -> None:
+    generate(tmp_path, "risk")
+
+    def of_keys(*keys: dict[str, object] | None) -> Tenant:
+        tenant = keyed(tmp_path)
+        listed = tuple(ListedKey(tmp_path / "risk.pub.pem", **k) for k in keys if k is not None)  # type: ignore[arg-type]
+        unit, signer = tenant.authorities
+        return replace(tenant, authorities=(unit, replace(signer, public_keys=listed)))
+
+    changes = list(taxonomy_changes(of_keys(was), of_keys(now), TODAY, same_source=True))
+    assert [(c.status, c.blocks) for c in changes] == ([(status, status is Status.RELAXED)] if status else [])
+
+
+def test_certificates_and_identities(tmp_path: Path) -> None:
+    for name in ("old", "new"):
+        (tmp_path / f"{name}.pem").write_text(name)
+    ours = ListedCertificate(tmp_path / "old.pem", "CN=Risk", "risk@example.com")
+    mail = ListedIdentity("https://accounts.example.com", "risk@example.com")
+
+    def status(before: dict[str, object], after: dict[str, object]) -> list[Status]:
+        sides = (
+            replace(keyed(tmp_path), authorities=(UNIT, replace(RISK, **each)))  # type: ignore[arg-type]
+            for each in (before, after)
+        )
+        return [c.status for c in taxonomy_changes(*sides, TODAY, same_source=True)]
+
+    both = {"certificates": (ours,), "identities": (mail,)}
+    assert status(both, both) == []
+    assert status({}, both) == [Status.RELAXED]
+    assert status(both, {}) == [Status.TIGHTENED]
+    for wider in (
+        replace(ours, subject=None),
+        replace(ours, root=tmp_path / "new.pem"),
+        replace(ours, san="lab@example.com"),
+    ):
+        assert status(both, {**both, "certificates": (wider,)}) == [Status.RELAXED]
+    assert status({"certificates": (replace(ours, san=None),)}, {"certificates": (ours,)}) == [
+        Status.TIGHTENED
+    ]
+    other = replace(mail, issuer="https://login.example.com")
+    assert status(both, {**both, "identities": (mail, other)}) == [Status.RELAXED]
+
+
+_TWO = Countersigning(("unit", "board"), 2, (), "Four eyes", HERE)
+
+
+@pytest.mark.parametrize(
+    ("change", "statuses"),
+    [
+        ({}, []),
+        ({"reason": "another"}, []),
+        ({"authorities": ("board", "unit")}, []),
+        ({"at_least": 1}, [Status.RELAXED]),
+        ({"domains": ("clinical",)}, [Status.RELAXED]),
+        ({"authorities": ("unit", "board", "lead")}, [Status.RELAXED]),
+        ({"authorities": ("unit", "board", "lead"), "at_least": 3}, [Status.ADDED]),
+    ],
+)
+def test_whose_signature_is_needed(change: dict[str, object], statuses: list[Status]) -> None:
+    old = replace(of(), countersignatures=(_TWO,))
+    new = replace(of(), countersignatures=(replace(_TWO, **change),))  # type: ignore[arg-type]
+    changes = list(taxonomy_changes(old, new, TODAY, same_source=True))
+    assert [c.status for c in changes] == statuses
+    assert [c.blocks for c in changes] == [s is Status.RELAXED for s in statuses]
+    gone = list(taxonomy_changes(old, of(), TODAY, same_source=True))
+    assert [(c.status, c.blocks, c.approvers) for c in gone] == [(Status.REMOVED, True, ("board", "unit"))]
+
+
+def test_a_revocation_is_not_taken_back_in_silence(tmp_path: Path) -> None:
+    withdrawn = Revocation("a" * 64, "unit", date(2026, 1, 1), "Data withdrawn", HERE)
+    held = replace(of(), revocations=(withdrawn,))
+    assert [c.status for c in taxonomy_changes(of(), held, TODAY, same_source=True)] == [Status.ADDED]
+    back = list(taxonomy_changes(held, of(), TODAY, same_source=True))
+    assert [(c.status, c.blocks, c.kind) for c in back] == [(Status.REMOVED, True, "revocation")]
+
+
+def test_another_root_of_trust_for_identities(tmp_path: Path) -> None:
+    for name in ("old", "same", "new"):
+        (tmp_path / name).write_text("new" if name == "new" else "old")
+
+    def rooted(name: str | None) -> Tenant:
+        return replace(
+            of(), path=str(tmp_path / "t"), sigstore_trusted_root=tmp_path / name if name else None
+        )
+
+    for before, after, changed in (
+        ("old", "same", False),
+        ("old", "new", True),
+        (None, "old", True),
+        ("old", None, True),
+        (None, None, False),
+    ):
+        found = list(taxonomy_changes(rooted(before), rooted(after), TODAY, same_source=True))
+        assert [c.blocks for c in found] == [True] * changed
 
 
 # --- matching ---------------------------------------------------------------------------------------------

@@ -38,22 +38,26 @@ def test_no_code_is_described_twice() -> None:
         authority,
         compatibility,
         constraints,
+        keys,
         manifest,
         preflight,
         schema,
         syntax,
     )
 
-    families = {
-        "1": syntax,
-        "2": schema,
-        "3": authority,
-        "4": constraints,
-        "5": compatibility,
-        "6": manifest,
-        "7": preflight,
-    }
-    for digit, family in families.items():
+    families = [
+        ("1", syntax),
+        ("2", schema),
+        ("3", authority),
+        ("4", constraints),
+        ("5", compatibility),
+        ("6", manifest),
+        ("6", keys),
+        ("7", preflight),
+    ]
+    every = [code.id for _, family in families for code in family.CODES]
+    assert len(every) == len(set(every))
+    for digit, family in families:
         ids = [code.id for code in family.CODES]
         assert len(ids) == len(set(ids))
         assert all(CODE.fullmatch(id) and id[3] == digit for id in ids), digit

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from coherence_ft.documents.diagnostics import CoherenceError
 from coherence_ft.documents.recipe import Adapter, Recipe, Training, read_recipe, read_recipe_and_tenant
+from coherence_ft.documents.tenant import ListedKey
 
 ROOT = Path(__file__).parent.parent
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
@@ -69,7 +70,7 @@ def test_paths_are_relative_to_the_recipe(
     assert read.probes.certification == tmp_path / "recipes/data/certification.jsonl"
     assert read.output == tmp_path / "runs/example"
     assert read.tenant == tmp_path / "tenant.yaml"
-    assert tenant.authorities[0].public_keys == (tmp_path / "keys/office.pub.pem",)
+    assert tenant.authorities[0].public_keys == (ListedKey(tmp_path / "keys/office.pub.pem"),)
 
 
 def test_what_is_left_out_takes_the_defaults(recipe: Path) -> None:

@@ -20,6 +20,7 @@ from coherence_ft.documents import (
     constraint_set,
     metrics,
     outcomes,
+    portfolio,
     probe_set,
     recipe,
     tenant,
@@ -111,6 +112,13 @@ def test_every_schema_field_has_a_field_that_receives_it() -> None:
         ),
         ("tenant",): _fields(tenant.Tenant) - {"path"},
         ("tenant", "authority"): _fields(tenant.Authority) - {"origin"},
+        ("tenant", "listed_key"): (
+            _fields(tenant.ListedKey) - {"path", "valid_from", "valid_until"} | {"file", "from", "until"}
+        ),
+        ("tenant", "listed_certificate"): _fields(tenant.ListedCertificate),
+        ("tenant", "listed_identity"): _fields(tenant.ListedIdentity),
+        ("tenant", "countersigning"): _fields(tenant.Countersigning) - {"origin"},
+        ("tenant", "revocation"): _fields(tenant.Revocation) - {"origin"},
         ("tenant", "layer"): _fields(tenant.Layer) - {"origin", "constraint_set"} | {"set"},
         ("tenant", "waiver"): _fields(tenant.Waiver) - {"origin"},
         ("outcome",): _fields(outcomes.Outcome),
@@ -236,6 +244,7 @@ def test_a_document_of_another_kind_is_refused(kind: str) -> None:
         "constraint-set": constraint_reader.read_constraint_set,
         "tenant": tenant.read_tenant,
         "recipe": recipe.read_recipe,
+        "portfolio": portfolio.read_portfolio,
     }
     for path in DOCUMENTS:
         if read_yaml(path).data["kind"] != kind:

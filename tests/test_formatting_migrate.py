@@ -23,12 +23,20 @@ from coherence_ft.documents.constraint_reader import parse_constraints
 from coherence_ft.documents.diagnostics import CoherenceError
 from coherence_ft.documents.metrics import METRICS
 from coherence_ft.documents.reader import parse_yaml
-from coherence_ft.documents.schemas import API_VERSION, KINDS, VERSIONS, load_schema, problems, validator
+from coherence_ft.documents.schemas import (
+    API_VERSION,
+    VERSIONS,
+    load_schema,
+    problems,
+    schema_root,
+    validator,
+)
 from coherence_ft.formatting import migrate
 from coherence_ft.formatting.draft import Draft
 from coherence_ft.formatting.format import format_text, scalar_text
 from coherence_ft.formatting.migrate import MIGRATIONS, migrate_text
 from coherence_ft.formatting.tree import Scalar, comments
+from coherence_ft.formatting.version_0 import FROM_VERSION_0
 
 CASES = Path(__file__).parent / "golden" / "migrate"
 RIGHT = [name for name in sorted(p.name for p in CASES.iterdir()) if not name.startswith("refused")]
@@ -70,7 +78,7 @@ def test_the_result_is_right_formatted_and_final(case: str) -> None:
 def test_the_goldens_use_every_key_of_version_0() -> None:
     """So that each is translated or refused in some golden, and none is forgotten."""
     texts = "".join(path.read_text("utf-8") for path in CASES.glob("*/input.yaml"))
-    for kind in KINDS:
+    for kind in FROM_VERSION_0:
         for key in _keys(load_schema(kind, "v0")):
             assert re.search(rf"\b{key}:", texts), f"{kind}: {key}"
 
@@ -86,7 +94,7 @@ def _keys(schema: Any) -> set[str]:
 
 def test_the_schemas_of_version_0_are_valid_and_closed() -> None:
     shared = load_schema("constraint-set", "v0")
-    for kind in KINDS:
+    for kind in FROM_VERSION_0:
         schema = load_schema(kind, "v0")
         jsonschema.Draft202012Validator.check_schema(schema)
         assert schema["$id"].endswith(f"/schema/v0/{kind}.schema.yaml")
@@ -101,7 +109,8 @@ def test_the_schemas_of_version_0_are_valid_and_closed() -> None:
 def test_migrations_lead_from_each_version_to_the_next() -> None:
     assert [(m.before, m.after) for m in MIGRATIONS] == list(pairwise(VERSIONS))
     for migration in MIGRATIONS:
-        assert migration.translate.keys() == set(KINDS)
+        schemas = (schema_root() / migration.before).glob("*.schema.yaml")
+        assert migration.translate.keys() == {path.name.removesuffix(".schema.yaml") for path in schemas}
 
 
 # --- the meaning ------------------------------------------------------------------------------------------
@@ -277,7 +286,7 @@ def test_a_defect_in_a_translation_cannot_change_a_document(
     def careless(draft: Draft) -> None:
         del draft.root.entries[3:]
 
-    wrong = migrate.Migration("v0", "v1", dict.fromkeys(KINDS, careless))
+    wrong = migrate.Migration("v0", "v1", dict.fromkeys(FROM_VERSION_0, careless))
     monkeypatch.setattr(migrate, "MIGRATIONS", (wrong,))
     before = (folder / "old.yaml").read_text()
     assert main._run(["migrate", "old.yaml"]) == 1

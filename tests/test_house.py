@@ -80,7 +80,7 @@ WITHOUT_TORCH = (
 )
 
 
-@pytest.mark.parametrize("room", [*WITHOUT_TORCH, "reporting"])
+@pytest.mark.parametrize("room", [*WITHOUT_TORCH, "reporting", "projections"])
 def test_lower_floors_do_without_torch(room: str) -> None:
     heavy = {"torch", "transformers", "trl", "peft", "datasets", "accelerate", "bitsandbytes"}
     found = {

@@ -13,11 +13,11 @@ import pytest
 from derivatives import ESTIMATES, TODAY, TOO_RISKY, WAIVER, Signed, signed_derivative
 
 from coherence_ft.cli.show import _clean, _facts
-from coherence_ft.documents.codes.manifest import CODES
+from coherence_ft.documents.codes import catalogue
 from coherence_ft.documents.diagnostics import CoherenceError
 from coherence_ft.documents.schemas import load_schema
 from coherence_ft.manifest.reading import constraints_violations, schema_violations
-from coherence_ft.manifest.statement import CONSTRAINTS_FILE
+from coherence_ft.manifest.statement import CONSTRAINTS_FILE, PREDICATE_TYPE, SCHEMA_VERSION
 from coherence_ft.manifest.verify import verify
 
 
@@ -69,7 +69,7 @@ def test_every_field_that_is_required_is_missed(signed: Signed) -> None:
         for key in place[:-1]:
             inner = inner[key]
         # Members of lists and of free mappings may go; everything else is required.
-        if isinstance(inner, list) or {"probes", "adapter", "quantization"} & set(place[-2:-1]):
+        if isinstance(inner, list) or {"probes", "adapter", "quantization", "derivation"} & set(place[-2:-1]):
             continue
         del inner[place[-1]]
         assert schema_violations(document, ""), place
@@ -99,6 +99,7 @@ def test_every_field_of_the_schema_is_written_and_every_written_one_is_in_the_sc
         ("predicate", "probes"),
         ("predicate", "method", "adapter"),
         ("predicate", "method", "quantization"),
+        ("predicate", "method", "derivation"),
     }
     written = set()
     for place in leaves(statement_of(signed)):
@@ -165,4 +166,16 @@ def test_every_code_is_used_and_every_used_code_is_described() -> None:
     package = Path(__file__).parent.parent / "coherence_ft"
     sources = "".join(path.read_text() for path in package.rglob("*.py") if path.parent.name != "codes")
     used = set(re.findall(r'"(CFT6\d\d)"', sources))
-    assert used == {code.id for code in CODES}
+    assert used == {code for code in catalogue() if code.startswith("CFT6")}
+
+
+def test_the_page_explains_every_field_of_the_predicate() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "manifest.md").read_text(encoding="utf-8")
+    rows = page.partition("## Fields of the predicate")[2].partition("\n## ")[0]
+    explained = {
+        name
+        for row in rows.splitlines()
+        for name in re.findall(r"`(\w+)`", row.split("|")[1:2][0] if "|" in row else "")
+    }
+    assert explained == load_schema("manifest")["$defs"]["predicate"]["properties"].keys()
+    assert SCHEMA_VERSION in page and PREDICATE_TYPE in page

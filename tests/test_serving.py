@@ -6,6 +6,7 @@ import json
 import shutil
 import socket
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from coherence_ft.documents.probe_set import read_probe_set
 from coherence_ft.evidence.calibrators import Calibrator
 from coherence_ft.manifest.verify import verify
 from coherence_ft.models import base as loading
+from coherence_ft.serving.attachment import attachment, require
 from coherence_ft.serving.derivative import Derivative, load_derivative
 from coherence_ft.serving.evidence import add_outcomes, state_path, subject_of
 
@@ -32,6 +34,32 @@ ASK = "Is amber under cedar?"
 @pytest.fixture(scope="module")
 def loaded(workshop: Workshop, derivative: Path) -> Derivative:
     return load_derivative(derivative, tenant=workshop.tenant)
+
+
+def test_the_loops_that_the_manifest_names_are_attached_and_shown(loaded: Derivative) -> None:
+    runtime, shown = loaded.manifest.predicate["runtime"], loaded.attached.to_json()
+    assert (
+        set(runtime["loops"]) == shown["loops"].keys() and shown["engineVersion"] == runtime["engineVersion"]
+    )
+    assert shown["manifest"] == loaded.manifest.digest
+    assert shown["loops"]["calibration"]["calibrator"] == loaded.manifest.predicate["calibrator"]["digest"]
+    assert shown["loops"]["alignment"]["constraints"] == loaded.resolved.digest
+
+
+def test_a_loop_that_was_taken_off_or_changed_is_no_longer_shown(loaded: Derivative) -> None:
+    parts = [loaded.manifest, loaded.calibrator, loaded.threshold, None, loaded.adjustment, loaded.resolved]
+    assert "calibration" in attachment(*parts).loops  # type: ignore[arg-type]
+    for at, other in ((1, None), (2, (loaded.threshold or 0.5) / 2), (2, None)):
+        changed = [*parts[:at], other, *parts[at + 1 :]]
+        assert "calibration" not in attachment(*changed).loops  # type: ignore[arg-type]
+
+
+def test_a_manifest_that_names_another_loop_is_not_served(loaded: Derivative) -> None:
+    runtime = {"loops": ["calibration", "integrity", "alignment"], "engineVersion": 1}
+    asking = replace(loaded.manifest, predicate={**loaded.manifest.predicate, "runtime": runtime})
+    with pytest.raises(CoherenceError) as caught:
+        require(asking, loaded.attached)
+    assert caught.value.codes == ("CFT756",) and "also integrity" in str(caught.value)
 
 
 @pytest.fixture

@@ -19,7 +19,8 @@ def test_a_mixture_goes_the_whole_way(own_workshop: Workshop) -> None:
     run = own_workshop.run("moe")
     assert coherence_ft("promote", run / f"checkpoint-{STEPS}") == 0
     folder = run / "derivative"
-    assert coherence_ft("verify", folder, "--tenant", own_workshop.tenant) == 0
+    again = ("--recompute", "--probes", own_workshop.root, "--reprobe", 20, "--seed", 0)
+    assert coherence_ft("verify", folder, "--tenant", own_workshop.tenant, *again) == 0
 
     book = Codebook.from_json(json.loads((folder / CODEBOOK_FILE).read_text(encoding="utf-8")))
     assert (book.split, book.n) == ("calibration", QUESTIONS["calibration"])

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import model_signing
 import pytest
 from workshop import (
     QUESTIONS,
@@ -22,10 +23,12 @@ from workshop import (
 )
 
 import coherence_ft.training.promote as promote_module
+from coherence_ft.authority.keys import generate
 from coherence_ft.documents.canonical import file_digest
 from coherence_ft.documents.diagnostics import CoherenceError
 from coherence_ft.documents.recipe import read_recipe
 from coherence_ft.manifest.verify import verify
+from coherence_ft.serving.derivative import load_derivative
 from coherence_ft.training.promote import certify, promote
 
 LAST = "checkpoint-6"
@@ -230,13 +233,53 @@ def test_a_derivative_serves_and_holds_nothing_else(derivative: Path, sft_run: P
         "tokenizer_config.json",
         "coherence/calibrator.json",
         "coherence/constraints.json",
+        "coherence/evidence/base-calibration.jsonl.gz",
+        "coherence/evidence/base-certification.jsonl.gz",
+        "coherence/evidence/derivative-calibration.jsonl.gz",
+        "coherence/evidence/derivative-certification.jsonl.gz",
         "coherence/recipe.json",
         "coherence/serving.json",
         "coherence_manifest.json",
         "coherence_manifest.sigstore.json",
+        "model.sig",
     }
     for name in ("adapter_model.safetensors", "tokenizer.json", "coherence/recipe.json"):
         assert (derivative / name).read_bytes() == (sft_run / LAST / name).read_bytes()
+
+
+def test_model_signing_verifies_what_promote_wrote_last(derivative: Path, workshop: Workshop) -> None:
+    public = workshop.root / "keys" / "risk.pub.pem"
+    config = model_signing.verifying.Config().use_elliptic_key_verifier(public_key=public)
+    config.verify(derivative, derivative / "model.sig")
+    assert verify(derivative, workshop.tenant).model_signed
+
+
+def test_a_derivative_that_awaits_countersignatures_is_made_and_not_loaded(
+    own_run: Workshop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    generate(own_run.root / "keys", "regulator")
+    tenant = json.loads(own_run.tenant.read_text())
+    tenant["authorities"].append(
+        {
+            "id": "regulator",
+            "title": "Regulator",
+            "level": "tenant",
+            "powers": ["countersign"],
+            "public_keys": ["keys/regulator.pub.pem"],
+        }
+    )
+    tenant["countersignatures"] = [{"authorities": ["regulator"], "reason": "four eyes"}]
+    own_run.tenant.write_text(json.dumps(tenant))
+    derivative = own_run.run() / "derivative"
+    assert coherence_ft("promote", own_run.run() / LAST) == 0
+    assert "not to be loaded before it is countersigned by: regulator\n" in capsys.readouterr().out
+    with pytest.raises(CoherenceError) as caught:
+        load_derivative(derivative, tenant=own_run.tenant)
+    assert caught.value.codes == ("CFT622",)
+    assert (
+        coherence_ft("countersign", derivative, "--authority", "regulator", "--tenant", own_run.tenant) == 0
+    )
+    assert load_derivative(derivative, tenant=own_run.tenant).manifest.countersigners == ("regulator",)
 
 
 def test_the_manifest_retells_the_run_and_measures_anew(derivative: Path, sft_run: Path) -> None:

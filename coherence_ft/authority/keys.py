@@ -1,4 +1,4 @@
-"""Key pairs of authorities: ECDSA on P-256, PEM files, private key in PKCS#8.
+"""Key pairs of authorities: PEM files, private key in PKCS#8.
 
 A tenant document lists public keys; the private half lies beside the public one (`NAME.pub.pem`,
 `NAME.pem`) or wherever `COHERENCE_FT_KEY` says. A key is known by the sha256 of its SubjectPublicKeyInfo.
@@ -6,24 +6,64 @@ A tenant document lists public keys; the private half lies beside the public one
 
 from __future__ import annotations
 
-import hashlib
 import os
+import stat
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
-from coherence_ft.documents.diagnostics import refusal
-from coherence_ft.documents.tenant import Authority
+from coherence_ft.authority.key_kinds import (
+    EXPECTED,
+    PrivateKey,
+    PublicKey,
+    algorithm,
+    generate_key,
+    key_id,
+    public_pem,
+    sign_with,
+)
+from coherence_ft.authority.keyless import SCHEME, KeylessSigner
+from coherence_ft.authority.pkcs11 import PKCS11, load_token_key
+from coherence_ft.documents.diagnostics import CoherenceError, Diagnostic, refusal
+from coherence_ft.documents.tenant import Authority, ListedKey
 
 KEY = "COHERENCE_FT_KEY"
+KEY_PEM = "COHERENCE_FT_KEY_PEM"
 PASSPHRASE = "COHERENCE_FT_KEY_PASSPHRASE"  # noqa: S105 the variable's name, not its value
 PUBLIC_SUFFIX = ".pub.pem"
-_LARGEST = 64 * 1024  # bytes; a PEM of P-256 takes 300
+_LARGEST = 64 * 1024  # bytes; a PEM of P-384 takes 400
 
 
-def generate(directory: Path, name: str) -> tuple[Path, Path]:
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """Something that signs: `sign` makes a signature (ECDSA in DER, Ed25519 raw) over a message.
+
+    `certificates`: the X.509 chain of the key in DER, leaf first, where there is one.
+    """
+
+    public: PublicKey
+    sign: Callable[[bytes], bytes]
+    certificates: tuple[bytes, ...] = ()
+
+    @classmethod
+    def of(cls, private: PrivateKey) -> Signer:
+        return cls(private.public_key(), partial(sign_with, private))
+
+    @property
+    def key_id(self) -> str:
+        return key_id(self.public)
+
+
+AnySigner = Signer | KeylessSigner
+"""What `signing_key` gives."""
+
+
+def generate(directory: Path, name: str, algorithm: str = "p256") -> tuple[Path, Path]:
     """Write a new pair, `NAME.pem` (mode 0600) and `NAME.pub.pem`, and return both paths, private first.
 
     The private key is encrypted when `COHERENCE_FT_KEY_PASSPHRASE` is set. Raises CoherenceError
@@ -38,7 +78,7 @@ def generate(directory: Path, name: str) -> tuple[Path, Path]:
                 path=path,
                 help="move both halves of the old pair away, or choose another name",
             )
-    private = ec.generate_private_key(ec.SECP256R1())
+    private = generate_key(algorithm)
     passphrase = os.environ.get(PASSPHRASE)
     private_pem = private.private_bytes(
         serialization.Encoding.PEM,
@@ -47,14 +87,11 @@ def generate(directory: Path, name: str) -> tuple[Path, Path]:
         if passphrase
         else serialization.NoEncryption(),
     )
-    public_pem = private.public_key().public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
     try:
         directory.mkdir(parents=True, exist_ok=True)
         _write_new(private_path, private_pem, 0o600)
         try:
-            _write_new(public_path, public_pem, 0o644)
+            _write_new(public_path, public_pem(private.public_key()), 0o644)
         except OSError:
             private_path.unlink()
             raise
@@ -74,10 +111,19 @@ def _write_new(path: Path, content: bytes, mode: int) -> None:
         os.fsync(descriptor)
 
 
-def load_private(path: Path) -> ec.EllipticCurvePrivateKey:
-    """Read a private key. Raises CoherenceError (CFT662 unreadable, CFT663 not a usable P-256 key)."""
+def load_private(path: Path | str) -> Signer:
+    """Open a private key: a PEM file, or the PKCS#11 URI (RFC 7512) of one on a token.
+
+    Raises CoherenceError: CFT662 unreadable, CFT663 not a usable key, CFT670 a file that others can read,
+    CFT671 to CFT674 for tokens.
+    """
+    if str(path).startswith(PKCS11):
+        return Signer(*load_token_key(str(path)))
+    return _from_pem(_read(Path(path), secret=True), path)
+
+
+def _from_pem(content: bytes, where: object) -> Signer:
     passphrase = os.environ.get(PASSPHRASE)
-    content = _read(path)
     try:
         # A passphrase in the environment must not lock out a key that has none.
         encrypted = b"ENCRYPTED" in content
@@ -88,31 +134,54 @@ def load_private(path: Path) -> ec.EllipticCurvePrivateKey:
         raise refusal(
             "CFT663",
             "the private key cannot be opened",
-            path=path,
-            expected="a P-256 private key in PEM (PKCS#8)",
+            path=where,
+            expected=f"{EXPECTED}, in PEM (PKCS#8)",
             help=f"if it has a passphrase, set {PASSPHRASE}",
         ) from error
-    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
-        raise refusal("CFT663", "the private key is not on the curve P-256", path=path)
-    return key
-
-
-def load_public(path: Path) -> ec.EllipticCurvePublicKey:
-    """Read a public key. Raises CoherenceError (CFT662 unreadable, CFT663 not a usable P-256 key)."""
-    try:
-        key = serialization.load_pem_public_key(_read(path))
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+    if not isinstance(key, PrivateKey) or algorithm(key) is None:
         raise refusal(
-            "CFT663", "the public key cannot be read", path=path, expected="a P-256 public key in PEM"
+            "CFT663", "the private key is of a kind that is not used here", path=where, expected=EXPECTED
+        )
+    return Signer.of(key)
+
+
+def load_public(path: Path) -> PublicKey:
+    """Read a public key. Raises CoherenceError (CFT662 unreadable, CFT663 not a usable key)."""
+    content = _read(path)
+    try:
+        key = serialization.load_pem_public_key(content)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        secret = b"PRIVATE KEY-----" in content
+        raise refusal(
+            "CFT663",
+            "a private key is listed as a public one" if secret else "the public key cannot be read",
+            path=path,
+            expected=f"{EXPECTED}, in PEM",
+            help="if others may have seen it, make a new one; `coherence-ft keys public` prints a public half"
+            if secret
+            else "",
         ) from error
-    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
-        raise refusal("CFT663", "the public key is not on the curve P-256", path=path)
+    if not isinstance(key, PublicKey) or algorithm(key) is None:
+        raise refusal(
+            "CFT663", "the public key is of a kind that is not used here", path=path, expected=EXPECTED
+        )
     return key
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, *, secret: bool = False) -> bytes:
     try:
         with path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            # As ssh does: files of somebody else, such as mounted secrets, are theirs to protect.
+            if secret and os.name == "posix" and status.st_uid == os.getuid() and status.st_mode & 0o077:
+                raise refusal(
+                    "CFT670",
+                    "others can read the private key",
+                    path=path,
+                    found=f"mode {stat.S_IMODE(status.st_mode):04o}",
+                    expected="mode 0600 or 0400",
+                    help=f"chmod 600 {path}; if anybody else had access, revoke the key",
+                )
             return file.read(_LARGEST)
     except OSError as error:
         raise refusal(
@@ -122,13 +191,6 @@ def _read(path: Path) -> bytes:
             found=error.strerror or str(error),
             help="`coherence-ft keys init --authority ID` makes the pair that the tenant document lists",
         ) from error
-
-
-def key_id(public: ec.EllipticCurvePublicKey) -> str:
-    """sha256 (hex) of the key's SubjectPublicKeyInfo in DER."""
-    return hashlib.sha256(
-        public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    ).hexdigest()
 
 
 def private_path(public_path: Path) -> Path:
@@ -144,30 +206,56 @@ def private_path(public_path: Path) -> Path:
     return public_path.with_name(public_path.name.removesuffix(PUBLIC_SUFFIX) + ".pem")
 
 
-def signing_key(authority: Authority, explicit: Path | None = None) -> ec.EllipticCurvePrivateKey:
-    """The private key with which `authority` signs.
+def signing_key(authority: Authority, explicit: Path | str | None = None) -> AnySigner:
+    """What `authority` signs with.
 
-    Looked for at `explicit`, else at `COHERENCE_FT_KEY`, else beside the authority's first public key.
-    Raises CoherenceError (CFT662, CFT663, CFT665), and CFT666 when it is no half of a key that the
-    tenant document lists for the authority: what it signed could never verify.
+    Looked for at `explicit`, a path or PKCS#11 URI, else at `COHERENCE_FT_KEY`, else in
+    `COHERENCE_FT_KEY_PEM`, else beside the authority's first public key. Raises CoherenceError as
+    `load_private`, CFT665 for no certain place, CFT666 when it is no half of a key that the tenant document
+    lists for the authority, and CFT635, CFT636 or CFT667 when that key does not count today: what it signed
+    could never verify. Of an authority with certificates also CFT680 to CFT686. `sigstore:` in place of a
+    path signs keyless, `sigstore:FILE` on a private instance (CFT638, CFT687, CFT689).
     """
-    if explicit is None and (named := os.environ.get(KEY)):
-        explicit = Path(named)
-    if explicit is None:
-        explicit = private_path(first_public_key(authority))
-    private = load_private(explicit)
-    if key_id(private.public_key()) not in known_keys(authority):
+    named = str(explicit or os.environ.get(KEY) or "")
+    if named.startswith(SCHEME):
+        return KeylessSigner.named(named, authority)
+    signer, where = _find(authority, explicit)
+    listings = [key for key, public in listed_keys(authority) if key_id(public) == signer.key_id]
+    if authority.certificates and not any(key.revoked for key in listings):
+        from coherence_ft.authority.certificates import signing_chain  # few sign with one
+
+        if chain := signing_chain(authority, signer.public, where):
+            return replace(signer, certificates=chain)
+    if not listings:
         raise refusal(
             "CFT666",
             f"this private key belongs to no public key listed for the authority {authority.id!r}",
-            path=explicit,
+            path=where,
             help=f"list its public half under public_keys of {authority.id!r} in the tenant document",
         )
-    return private
+    if problems := out_of_use(listings, datetime.now(UTC).date(), str(where)):
+        raise CoherenceError(problems)
+    return signer
+
+
+def _find(authority: Authority, explicit: Path | str | None) -> tuple[Signer, object]:
+    """The key and its place. A key that is named and unusable is never passed over for another one."""
+    named, pem = explicit or os.environ.get(KEY), os.environ.get(KEY_PEM)
+    if pem and not explicit:
+        if named:
+            raise refusal(
+                "CFT665", f"{KEY} and {KEY_PEM} both name a key to sign with", help="unset one of them"
+            )
+        return _from_pem(pem.encode(), KEY_PEM), KEY_PEM
+    place = named or private_path(first_public_key(authority))
+    return load_private(place), place
 
 
 def first_public_key(authority: Authority) -> Path:
-    """The path at which `keys init` puts the public key. Raises CoherenceError (CFT665) if none is listed."""
+    """The path of the listed key that counts today, the first if several do, or if none does.
+
+    Raises CoherenceError (CFT665) if none is listed.
+    """
     if not authority.public_keys:
         raise refusal(
             "CFT665",
@@ -177,13 +265,56 @@ def first_public_key(authority: Authority) -> Path:
             column=authority.origin.column,
             help=f"add `public_keys: [keys/{authority.id}{PUBLIC_SUFFIX}]` to it",
         )
-    return authority.public_keys[0]
+    today = datetime.now(UTC).date()
+    counting = (key for key in authority.public_keys if not out_of_use([key], today, ""))
+    return next(counting, authority.public_keys[0]).path
 
 
-def known_keys(authority: Authority) -> dict[str, ec.EllipticCurvePublicKey]:
-    """The authority's listed keys by key id. A listed file that is not there verifies nothing.
+def listed_keys(authority: Authority) -> list[tuple[ListedKey, PublicKey]]:
+    """The authority's listed keys. A listed file that is not there verifies nothing.
 
     One that is there and is no key raises CoherenceError (CFT662, CFT663).
     """
-    keys = [load_public(path) for path in authority.public_keys if os.path.exists(path)]
-    return {key_id(key): key for key in keys}
+    return [(key, load_public(key.path)) for key in authority.public_keys if os.path.exists(key.path)]
+
+
+def out_of_use(listings: Sequence[ListedKey], day: date, where: str) -> list[Diagnostic]:
+    """Why a key that is listed like this does not count for what is signed on `day`; nothing if it does.
+
+    One listing that holds on the day is enough, unless any says that the key was revoked.
+    """
+    revoked = [key for key in listings if key.revoked]
+    outside = [key for key in listings if not _in_use(key, day)]
+    if not revoked and len(outside) < len(listings):
+        return []
+    return [_why(key, day, where) for key in revoked or outside]
+
+
+def _in_use(key: ListedKey, day: date) -> bool:
+    return (key.valid_from or date.min) <= day <= (key.valid_until or date.max)
+
+
+def _why(key: ListedKey, day: date, where: str) -> Diagnostic:
+    because = f" ({key.reason})" if key.reason else ""
+    if key.revoked:
+        return Diagnostic(
+            "CFT667",
+            f"the key was revoked on {key.revoked}{because}",
+            where,
+            found=key.path.name,
+            help="nothing that it signed counts any more, whenever that was",
+        )
+    if key.valid_from and day < key.valid_from:
+        return Diagnostic(
+            "CFT635",
+            f"the key is not valid before {key.valid_from}{because}",
+            where,
+            found=f"signed on {day} with {key.path.name}",
+        )
+    return Diagnostic(
+        "CFT636",
+        f"the key is not valid after {key.valid_until}{because}",
+        where,
+        found=f"signed on {day} with {key.path.name}",
+        help="sign with the key that has taken its place",
+    )

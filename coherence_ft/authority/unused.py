@@ -8,12 +8,16 @@ from coherence_ft.authority.layers import ADOPTER, Owned
 from coherence_ft.documents.diagnostics import Diagnostic, Severity
 from coherence_ft.documents.tenant import Power, Tenant
 
+_ON_CALL = {Power.ATTEST, Power.COUNTERSIGN, Power.WAIVE}
+
 
 def unused_authorities(tenant: Tenant) -> Iterator[Diagnostic]:
     """A warning for each. Who may sign or approve is used: keys and recipes of others name it."""
     named = {name for d in tenant.delegations for name in (d.lender, d.holder)}
     for waiver in tenant.waivers:
         named |= {waiver.requested_by, *waiver.approved_by}
+    named |= {id for rule in tenant.countersignatures for id in rule.authorities}
+    named |= {revocation.by for revocation in tenant.revocations}
     for layer in tenant.layers:
         named.add(layer.authority)
         for each in (layer.constraint_set, *layer.constraint_set.ancestors()):
@@ -25,7 +29,7 @@ def unused_authorities(tenant: Tenant) -> Iterator[Diagnostic]:
             )
             named |= {s.owner for s in stated if s.owner != ADOPTER}
     for authority in tenant.authorities:
-        if authority.id not in named and not authority.powers & {Power.ATTEST, Power.WAIVE}:
+        if authority.id not in named and not authority.powers & _ON_CALL:
             at = authority.origin.of("id")
             yield at.diagnostic(
                 "CFT331",

@@ -88,6 +88,8 @@ def _check(path: Path) -> Checked:
                 return list(_alone(read_constraint_set(path, document))), ()
             case "tenant":
                 return _tenant(path, document)
+            case "portfolio":
+                return _portfolio(path, document)
             case _:
                 return _recipe(path, document)
     except CoherenceError as error:
@@ -121,6 +123,13 @@ def _tenant(path: Path, document: Document) -> Checked:
         except CoherenceError as error:
             found += error.diagnostics
     return found, tenant.domains
+
+
+def _portfolio(path: Path, document: Document) -> Checked:
+    from coherence_ft.documents.portfolio import read_portfolio
+
+    read_portfolio(path, document)
+    return [], ()
 
 
 def _recipe(path: Path, document: Document) -> Checked:

@@ -18,7 +18,10 @@ from coherence_ft.documents.diagnostics import Diagnostic, Severity
 from coherence_ft.documents.schemas import either
 
 _WIDTH = max(len(status) for status in Status) + 2
-_TAXONOMY = ("authority", "delegation", "sources")
+_TAXONOMY = (
+    *("authority", "delegation", "sources"),
+    *("countersignatures", "revocation", "sigstore trusted root"),
+)
 _MARKED = re.compile(r"([\\`*_{}\[\]()<>#|~!&@])")
 
 

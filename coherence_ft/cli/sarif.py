@@ -1,7 +1,4 @@
-"""Diagnostics as SARIF 2.1.0, for code scanning.
-
-https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/sarif-v2.1.0-errata01-os-complete.html
-"""
+"""Diagnostics as SARIF 2.1.0, for code scanning."""
 
 from __future__ import annotations
 
@@ -9,15 +6,13 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Sequence
-from importlib.metadata import version
 from typing import Any
 from urllib.parse import quote
 
 from coherence_ft.cli.printing import described, dump, is_file_name, source_line
-from coherence_ft.documents.codes import REPOSITORY, Code, catalogue
+from coherence_ft.documents.codes import Code, catalogue
 from coherence_ft.documents.diagnostics import Diagnostic
-
-SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
+from coherence_ft.documents.sarif import FINGERPRINT, log, plain
 
 
 def as_sarif(diagnostics: Sequence[Diagnostic]) -> str:
@@ -35,20 +30,12 @@ def as_sarif(diagnostics: Sequence[Diagnostic]) -> str:
                 "ruleId": d.code,
                 "ruleIndex": index[d.code],
                 "level": d.severity.value,
-                "message": {"text": _plain(described(d))},
+                "message": {"text": plain(described(d))},
                 "locations": [_location(d)],
-                # Not `primaryLocationLineHash`: GitHub computes that one itself, and warns about any other.
-                "partialFingerprints": {"coherenceFt/v1": f"{fingerprint}:{seen[fingerprint]}"},
+                "partialFingerprints": {FINGERPRINT: f"{fingerprint}:{seen[fingerprint]}"},
             }
         )
-    driver = {
-        "name": "coherence-ft",
-        "version": version("coherence-ft"),
-        "informationUri": REPOSITORY,
-        "rules": [_rule(rule) for rule in rules],
-    }
-    run = {"tool": {"driver": driver}, "columnKind": "unicodeCodePoints", "results": results}
-    return dump({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]})
+    return dump(log([_rule(rule) for rule in rules], results))
 
 
 def _rule(code: Code) -> dict[str, Any]:
@@ -87,8 +74,3 @@ def _fingerprint(diagnostic: Diagnostic) -> str:
     line = " ".join(source_line(diagnostic.path, diagnostic.line).split())
     parts = (diagnostic.code, os.path.normpath(diagnostic.path), line)
     return hashlib.sha256("\0".join(parts).encode("utf-8", "replace")).hexdigest()[:16]
-
-
-def _plain(text: str) -> str:
-    """`[text](target)` is a link in SARIF messages: a document may not place one."""
-    return text.replace("](", "] (")

@@ -40,24 +40,32 @@ def command(folder: Path, tenant: Path | None, output: str) -> None:
         }
     refused: CoherenceError | None = None
     key = ""
+    countersigners: tuple[str, ...] = ()
     try:
-        key = verify(folder, tenant).key_id
+        verified = verify(folder, tenant)
+        key, countersigners = verified.key_id, verified.countersigners
     except CoherenceError as error:
         refused = error
     diagnostics = refused.diagnostics if refused else ()
     digest = hashlib.sha256(content).hexdigest()
     if output == "json":
-        facts = {"verified": not refused, "digest": digest, "key": key, "statement": statement}
+        facts = {"verified": not refused, "digest": digest, "key": key, "countersigners": countersigners}
+        facts |= {"statement": statement}
         click.echo(json.dumps(facts | json.loads(as_json(diagnostics)), indent=2))
     else:
-        _print(folder, _clean(statement), contents, digest, key)
+        _print(folder, _clean(statement), contents, digest, key, countersigners)
         print_diagnostics(diagnostics)
     if refused:
         click.get_current_context().exit(1)
 
 
 def _print(
-    folder: Path, statement: dict[str, Any], contents: dict[str, bytes], digest: str, key: str
+    folder: Path,
+    statement: dict[str, Any],
+    contents: dict[str, bytes],
+    digest: str,
+    key: str,
+    countersigners: tuple[str, ...],
 ) -> None:
     from rich.text import Text
 
@@ -69,6 +77,8 @@ def _print(
     signer = predicate["evaluation"]["evaluator"]
     if key:
         console.print(Text(f"verified: signed by {signer}, key sha256:{key}", style="green"))
+        for countersigner in countersigners:
+            console.print(Text(f"countersigned by {countersigner}", style="green"))
     else:
         console.print(Text("NOT VERIFIED: nothing shown here may be relied on", style="bold red"))
     try:
@@ -103,12 +113,14 @@ def _facts(statement: dict[str, Any], digest: str) -> Table:
         ),
         ("", f"probe set sha256:{evaluation['probeSet']}"),
         *(("" if index else "why", _why(r)) for index, r in enumerate(evaluation["results"])),
+        *(("observations", _stored(s)) for s in p.get("evidence", ())),
         ("abstains", _abstention(p["abstentionThreshold"], p["coverage"])),
         ("base", f"{base['model']}, revision {base['revision'] or 'none'}, {_licence(base)}"),
         ("", f"sha256:{base['digest']} of {base['digestOf']}"),
         ("method", method["regime"]),
         ("", f"adapter: {_pairs(method['adapter']) or 'none, all weights trained'}"),
         ("", f"quantization: {_pairs(method['quantization']) or 'none'}"),
+        *((("derived by", _pairs(method["derivation"])),) if method.get("derivation") else ()),
         (
             "training",
             f"{training['steps']} steps, epoch {training['epoch']}, "
@@ -128,7 +140,9 @@ def _facts(statement: dict[str, Any], digest: str) -> Table:
             )
             for w in p["waivers"]
         ),
+        ("lineage", p["lineage"].get("relation", "not stated before schema 1.1")),
         *(("parent", f"{e['name']}, manifest sha256:{e['manifestDigest']}") for e in p["lineage"]["parents"]),
+        *(("ancestor", f"manifest sha256:{digest}") for digest in p["lineage"].get("ancestors", ())),
         ("needs", f"loops {', '.join(runtime['loops'])}; engine version {runtime['engineVersion']}"),
         ("software", ", ".join(f"{s['name']} {s['version']}" for s in p["software"])),
         (
@@ -175,6 +189,13 @@ def _abstention(threshold: str | None, coverage: str | None) -> str:
         return "no threshold was certified"
     answered = f"; answers {float(coverage):.1%} of the questions" if coverage is not None else ""
     return f"below a calibrated confidence of {threshold}{answered}"
+
+
+def _stored(stored: dict[str, Any]) -> str:
+    return (
+        f"{stored['model']}, {stored['split']}: {stored['observations']} in {stored['bytes']} bytes, "
+        f"{stored['file'] or 'kept elsewhere'}, sha256:{stored['digest']}"
+    )
 
 
 def _licence(of: dict[str, Any]) -> str:

@@ -81,7 +81,9 @@ def collect(side: Side) -> Documents:
     # Whoever narrows a comparison to recipes still wants to know who may decide about them.
     tenants = list({os.path.realpath(t.path): t for t in (*tenants, *(t for _, t in recipes))}.values())
     for tenant in tenants:
-        side.fetch(key for authority in tenant.authorities for key in authority.public_keys)
+        side.fetch(key.path for authority in tenant.authorities for key in authority.public_keys)
+        side.fetch(each.root for authority in tenant.authorities for each in authority.certificates)
+        side.fetch([tenant.sigstore_trusted_root] if tenant.sigstore_trusted_root else ())
     return Documents(side, tuple(tenants), tuple(recipes), tuple(sets), tuple(broken), tuple(problems))
 
 

@@ -1,26 +1,25 @@
-"""Who gained or lost authority: powers, levels, keys, loans, and the order in which sources are believed."""
+"""Who gained or lost authority: powers, levels, loans, signatures, and which sources are believed most."""
 
 from __future__ import annotations
 
-import os.path
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
-from pathlib import Path
 
 from coherence_ft.comparison.changes import Change, FieldChange, Status, gravest
-from coherence_ft.documents.canonical import file_digest
+from coherence_ft.comparison.signing import Make, demanded, signing_fields
 from coherence_ft.documents.constraint_set import NOWHERE, Origin
 from coherence_ft.documents.tenant import Authority, Delegation, Tenant
 
 
 def taxonomy_changes(old: Tenant, new: Tenant, today: date, *, same_source: bool) -> Iterator[Change]:
-    """Whoever ranks highest in the OLD document must approve a gain. `same_source`: see `_gained_keys`."""
+    """Whoever ranks highest in the OLD document must approve a gain. `same_source`: see signing.py."""
     highest = min(a.level.rank for a in old.authorities)
     approvers = tuple(sorted(a.id for a in old.authorities if a.level.rank == highest))
     changes = [
         *_authorities(old, new, same_source),
         *_delegations(old, new, today),
+        *demanded(old, new, same_source),
     ]
     if old.sources != new.sources:
         field = FieldChange("order", ", ".join(old.sources), ", ".join(new.sources), Status.RELAXED)
@@ -42,7 +41,7 @@ def _authorities(old: Tenant, new: Tenant, same_source: bool) -> Iterator[Change
             return FieldChange(name, was, now, status, old_at, new_at)
 
         fields = [*_powers(before, after, change), *_level(before, after, change)]
-        fields += _keys(old, before, new, after, same_source, change)
+        fields += signing_fields(old, before, new, after, same_source, change)
         if fields:
             status = gravest(fields)
             blocks = status is Status.RELAXED
@@ -52,67 +51,17 @@ def _authorities(old: Tenant, new: Tenant, same_source: bool) -> Iterator[Change
             yield Change("authority", id, status, old_at=old_at, new_at=new_at)
 
 
-_Make = Callable[[str, str, str, Status], FieldChange]
-
-
-def _powers(before: Authority | None, after: Authority | None, change: _Make) -> Iterator[FieldChange]:
+def _powers(before: Authority | None, after: Authority | None, change: Make) -> Iterator[FieldChange]:
     had, has = (a.powers if a else frozenset() for a in (before, after))
     if had != has:
         status = Status.RELAXED if has - had else Status.TIGHTENED
         yield change("powers", ", ".join(sorted(had)) or "none", ", ".join(sorted(has)) or "none", status)
 
 
-def _level(before: Authority | None, after: Authority | None, change: _Make) -> Iterator[FieldChange]:
+def _level(before: Authority | None, after: Authority | None, change: Make) -> Iterator[FieldChange]:
     if before and after and before.level is not after.level:
         status = Status.RELAXED if after.level.rank < before.level.rank else Status.TIGHTENED
         yield change("level", before.level.value, after.level.value, status)
-
-
-def _keys(
-    old: Tenant,
-    before: Authority | None,
-    new: Tenant,
-    after: Authority | None,
-    same_source: bool,
-    change: _Make,
-) -> Iterator[FieldChange]:
-    had, has = _key_files(old, before), _key_files(new, after)
-    gained, lost = _gained_keys(had, has, same_source), _gained_keys(has, had, same_source)
-    if gained or lost:
-        status = Status.RELAXED if gained else Status.TIGHTENED
-        yield change("public_keys", _listed(had), _listed(has), status)
-
-
-def _listed(keys: dict[str, str]) -> str:
-    named = (f"{name} (sha256 {digest[:12]})" if digest else name for name, digest in sorted(keys.items()))
-    return ", ".join(named) or "none"
-
-
-def _key_files(tenant: Tenant, authority: Authority | None) -> dict[str, str]:
-    """Name to sha256 of each listed key; empty where the file is not there."""
-    folder = Path(tenant.path).absolute().parent
-    return {
-        os.path.relpath(key, folder): file_digest(key) if key.is_file() else ""
-        for key in (authority.public_keys if authority else ())
-    }
-
-
-def _gained_keys(had: dict[str, str], has: dict[str, str], same_source: bool) -> bool:
-    """Whether a key was not there before, by content: a new key under the old name is a new signer.
-
-    Keys are often made on each machine and not committed. Where a revision is compared with files on disk
-    (`same_source` false), a listed key that only one side has is no change.
-    """
-    known = set(had.values()) - {""}
-
-    def gained(name: str, digest: str) -> bool:
-        if name not in had:
-            return digest not in known
-        if not digest or digest in known:
-            return False
-        return bool(had[name]) or same_source
-
-    return any(gained(name, digest) for name, digest in has.items())
 
 
 def _delegations(old: Tenant, new: Tenant, today: date) -> Iterator[Change]:

@@ -18,6 +18,7 @@ RAW = REPOSITORY.replace("github.com", "raw.githubusercontent.com") + "/main/sch
 FILE_NAMES = {
     "constraint-set": ["*.constraint-set.yaml", "*.constraint-set.yml"],
     "tenant": ["*.tenant.yaml", "*.tenant.yml"],
+    "portfolio": ["*.portfolio.yaml", "*.portfolio.yml"],
     "recipe": ["*.recipe.yaml", "*.recipe.yml"],
     "manifest": ["coherence_manifest.json"],
 }

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 API_FAMILY = "coherence-ft/"
 VERSIONS = ("v0", "v1")  # of the document format, oldest first; the last is the one that is read
 API_VERSION = f"{API_FAMILY}{VERSIONS[-1]}"
-KINDS = ("constraint-set", "tenant", "recipe")
+KINDS = ("constraint-set", "tenant", "recipe", "portfolio")
 SCHEMAS = (*KINDS, "probe-set", "outcome")
 META_SCHEMA = "https://json-schema.org/draft/2020-12/schema"
 

@@ -11,7 +11,7 @@ from coherence_ft.documents.constraint_reader import origin, read_constraint_set
 from coherence_ft.documents.constraint_set import DOMAINS, ConstraintSet, Level, Origin
 from coherence_ft.documents.diagnostics import CoherenceError, Diagnostic
 from coherence_ft.documents.extends import locate
-from coherence_ft.documents.reader import Document, JsonPath, read_yaml
+from coherence_ft.documents.reader import Document, JsonPath, get, read_yaml
 from coherence_ft.documents.rules import DOCUMENT_RULES, unknown_domain
 from coherence_ft.documents.schemas import check
 
@@ -30,8 +30,41 @@ class Power(StrEnum):
     SET = "set"  # own constraints
     TIGHTEN = "tighten"  # narrow a bound that somebody else set
     WAIVE = "waive"  # approve a waiver
-    ATTEST = "attest"  # sign manifests
-    DELEGATE = "delegate"  # lend the other powers, except attest
+    ATTEST = "attest"  # make signed manifests
+    COUNTERSIGN = "countersign"  # sign beside the maker
+    DELEGATE = "delegate"  # lend `set`, `tighten` and `waive`
+
+
+@dataclass(frozen=True, slots=True)
+class ListedKey:
+    """A public key (PEM) and the days on which a manifest may have been made that it signed.
+
+    Both days are included and compared with the manifest's own `createdAt`. A revoked key verifies nothing,
+    whatever the day; a listed file that is missing neither.
+    """
+
+    path: Path
+    valid_from: date | None = None
+    valid_until: date | None = None
+    revoked: date | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ListedCertificate:
+    """Certificates that chain to `root` (PEM) and whose leaf carries each of the names that are given."""
+
+    root: Path
+    subject: str | None = None  # RFC 4514
+    san: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ListedIdentity:
+    """An OpenID Connect identity, as a Sigstore certificate names it."""
+
+    issuer: str
+    identity: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +73,10 @@ class Authority:
     title: str
     level: Level
     powers: frozenset[Power]
-    public_keys: tuple[Path, ...]  # PEM files; a listed file that is missing simply verifies nothing
+    public_keys: tuple[ListedKey, ...]
     origin: Origin
+    certificates: tuple[ListedCertificate, ...] = ()
+    identities: tuple[ListedIdentity, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +119,28 @@ class Delegation:
 
 
 @dataclass(frozen=True, slots=True)
+class Countersigning:
+    """Whose signatures a certified derivative needs beside its maker's before it may be loaded."""
+
+    authorities: tuple[str, ...]
+    at_least: int  # of them
+    domains: tuple[str, ...]  # empty: all
+    reason: str
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """A manifest that was withdrawn, by the sha256 (hex) of its file."""
+
+    manifest: str
+    by: str
+    since: date
+    reason: str
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
 class Tenant:
     id: str
     title: str
@@ -94,6 +151,9 @@ class Tenant:
     path: str
     delegations: tuple[Delegation, ...] = ()
     sources: tuple[str, ...] = SOURCES  # of claims, the most trusted first
+    countersignatures: tuple[Countersigning, ...] = ()
+    revocations: tuple[Revocation, ...] = ()
+    sigstore_trusted_root: Path | None = None  # None: that of the public instance
 
     def authority(self, id: str) -> Authority | None:
         return next((a for a in self.authorities if a.id == id), None)
@@ -132,6 +192,13 @@ def read_tenant(path: Path | str, document: Document | None = None) -> Tenant:
         path=document.path,
         delegations=tuple(_delegation(document, n) for n in range(len(data.get("delegations", ())))),
         sources=tuple(source["id"] for source in data["sources"]) if "sources" in data else SOURCES,
+        countersignatures=tuple(
+            _countersigning(document, n) for n in range(len(data.get("countersignatures", ())))
+        ),
+        revocations=tuple(_revocation(document, n) for n in range(len(data.get("revocations", ())))),
+        sigstore_trusted_root=document.file(("sigstore_trusted_root",))
+        if "sigstore_trusted_root" in data
+        else None,
     )
 
 
@@ -144,9 +211,32 @@ def _authority(document: Document, index: int) -> Authority:
         level=Level(data["level"]),
         powers=frozenset(map(Power, data["powers"])),
         public_keys=tuple(
-            document.file((*at, "public_keys", n)) for n in range(len(data.get("public_keys", ())))
+            _listed_key(document, (*at, "public_keys", n)) for n in range(len(data.get("public_keys", ())))
         ),
         origin=origin(document, at),
+        certificates=tuple(
+            ListedCertificate(
+                document.file((*at, "certificates", n, "root")), each.get("subject"), each.get("san")
+            )
+            for n, each in enumerate(data.get("certificates", ()))
+        ),
+        identities=tuple(
+            ListedIdentity(each["issuer"], each["identity"]) for each in data.get("identities", ())
+        ),
+    )
+
+
+def _listed_key(document: Document, at: JsonPath) -> ListedKey:
+    data = get(document.data, at)
+    if isinstance(data, str):
+        return ListedKey(document.file(at))
+    days = {name: date.fromisoformat(data[name]) for name in ("from", "until", "revoked") if name in data}
+    return ListedKey(
+        document.file((*at, "file")),
+        valid_from=days.get("from"),
+        valid_until=days.get("until"),
+        revoked=days.get("revoked"),
+        reason=data.get("reason"),
     )
 
 
@@ -188,5 +278,29 @@ def _delegation(document: Document, index: int) -> Delegation:
         depth=data.get("depth", 0),
         reason=data["reason"],
         expires=date.fromisoformat(data["expires"]),
+        origin=origin(document, at),
+    )
+
+
+def _countersigning(document: Document, index: int) -> Countersigning:
+    at: JsonPath = ("countersignatures", index)
+    data = document.data["countersignatures"][index]
+    return Countersigning(
+        authorities=tuple(data["authorities"]),
+        at_least=data.get("at_least", len(data["authorities"])),
+        domains=tuple(data.get("domains", ())),
+        reason=data["reason"],
+        origin=origin(document, at),
+    )
+
+
+def _revocation(document: Document, index: int) -> Revocation:
+    at: JsonPath = ("revocations", index)
+    data = document.data["revocations"][index]
+    return Revocation(
+        manifest=data["manifest"],
+        by=data["by"],
+        since=date.fromisoformat(data["since"]),
+        reason=data["reason"],
         origin=origin(document, at),
     )

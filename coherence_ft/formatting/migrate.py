@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from coherence_ft.documents.diagnostics import CoherenceError, refusal
 from coherence_ft.documents.reader import parse_yaml
-from coherence_ft.documents.schemas import API_FAMILY, KINDS, VERSIONS, kind_of, problems
+from coherence_ft.documents.schemas import API_FAMILY, VERSIONS, kind_of, problems
 from coherence_ft.formatting.draft import Draft
 from coherence_ft.formatting.format import check_rewritten, order_keys, print_tree
 from coherence_ft.formatting.tree import comments, plain, read_tree
@@ -37,7 +37,7 @@ def migrate_text(text: str, path: str) -> Migrated:
     document = parse_yaml(text, path)
     data = document.data if isinstance(document.data, dict) else {}
     version = str(data.get("apiVersion")).removeprefix(API_FAMILY)
-    if version not in VERSIONS[:-1] or data.get("kind") not in KINDS:
+    if version not in VERSIONS[:-1] or data.get("kind") not in FROM_VERSION_0:
         kind_of(document)
         return Migrated(text)
     notes: list[str] = []

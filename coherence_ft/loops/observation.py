@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -125,3 +126,7 @@ class Observations:
     @property
     def count(self) -> int:
         return len(self.answers) + len(self.groups) + len(self.replies)
+
+
+Observed = Mapping[str, tuple[Observations, ...]]
+"""By what was measured, `derivative` or `base`: one pass a split."""

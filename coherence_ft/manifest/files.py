@@ -4,33 +4,75 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
+import time
 import unicodedata
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from coherence_ft.documents.diagnostics import Diagnostic, refusal
+from coherence_ft.manifest.hashing import hash_files
 
 MANIFEST = "coherence_manifest.json"
-BUNDLE = "coherence_manifest.sigstore.json"
+BUNDLE = "coherence_manifest.sigstore.json"  # the maker's signature
+MODEL_SIGNATURE = "model.sig"
+OWN = (MANIFEST, BUNDLE, MODEL_SIGNATURE)
+PARTIAL = ".partial"  # what a crash may leave of a file of ours
+_COUNTERSIGNATURE = re.compile(r"coherence_manifest\.([a-z0-9]+(?:[._-][a-z0-9]+)*)\.sigstore\.json")
 _MOST_FILES = 100_000
 _MOST_FOLDERS = 500  # each keeps a descriptor open while the folder is read
-_THREADS = 4
+
+Identity = tuple[int, int, int, int, int]
+"""Device, inode, size, and the times of the last change of content and of anything, in nanoseconds."""
+
+
+def countersignature(authority: str) -> str:
+    """The name of the file with the countersignature of `authority`."""
+    return f"coherence_manifest.{authority}.sigstore.json"
+
+
+def countersigner(name: str) -> str | None:
+    """The authority in whose name the file is a countersignature; None where it is none."""
+    match = _COUNTERSIGNATURE.fullmatch(name)
+    return match[1] if match else None
+
+
+def is_own(name: str) -> bool:
+    """Whether the file is the manifest or one of its signatures: no manifest can state its digest."""
+    return name in OWN or countersigner(name) is not None
+
+
+def own_files(folder: Path) -> list[str]:
+    """The manifest and its signatures in `folder`, and what a crash left of any, the manifest first."""
+    names = [name for name in os.listdir(folder) if is_own(name.removesuffix(PARTIAL))]
+    return sorted(names, key=lambda name: (name != MANIFEST, name))
+
+
+class ChangedWhileRead(OSError):
+    pass
 
 
 @dataclass(slots=True)
 class OpenFolder:
     """A folder held open. `files` maps POSIX names below it to the descriptor and name to open them by.
 
-    `refused` maps names that are no regular file to what is wrong with them (CFT610, CFT611).
+    `refused` maps names that are no regular file to what is wrong with them (CFT610, CFT611, CFT619).
+    `trusted` holds digests (sha256, hex) that are taken for those of files that have not changed by their
+    times: none, unless the user asks for it. `hashed` holds the digests of this reading.
     """
 
     path: Path
     files: dict[str, tuple[int, str]] = field(default_factory=dict)
     refused: dict[str, Diagnostic] = field(default_factory=dict)
+    trusted: dict[Identity, str] = field(default_factory=dict)
+    hashed: dict[str, str] = field(default_factory=dict)
+    identities: dict[str, Identity] = field(default_factory=dict)  # of what was hashed
+    opened_at: int = field(default_factory=time.time_ns)
+    _contents: dict[str, bytes] = field(default_factory=dict)
 
     def open(self, name: str) -> int:
         """A descriptor on a regular file. Raises OSError, also where a link took its place meanwhile."""
@@ -43,23 +85,60 @@ class OpenFolder:
         return descriptor
 
     def read(self, name: str, limit: int) -> bytes:
-        """At most `limit` + 1 bytes: one more than allowed shows that a file is too large."""
-        with os.fdopen(self.open(name), "rb") as file:
-            return file.read(limit + 1)
+        """At most `limit` + 1 bytes: one more than allowed shows that a file is too large. Raises OSError.
+
+        What is read twice, or read and hashed, was the same both times.
+        """
+        if name not in self._contents:
+            content = b""
+            with self._unchanging(name) as file:
+                while block := file.read(min(limit + 1 - len(content), 2**20)):
+                    content += block
+            if len(content) > limit:
+                return content
+            digest = hashlib.sha256(content).hexdigest()
+            if self.hashed.setdefault(name, digest) != digest:
+                raise ChangedWhileRead("it changed between hashing and reading")
+            self._contents[name] = content
+        return self._contents[name]
 
     def digests(self, names: Iterable[str]) -> dict[str, str | OSError]:
-        """sha256 (hex) by name, several files at a time; an OSError where one cannot be read."""
-
-        def digest(name: str) -> str | OSError:
+        """sha256 (hex) by name; an OSError where one cannot be read, or changes while it is."""
+        found: dict[str, str | OSError] = {}
+        sizes: dict[str, int] = {}
+        for name in names:
             try:
-                with os.fdopen(self.open(name), "rb") as file:
-                    return hashlib.file_digest(file, "sha256").hexdigest()
+                identity = self.identity(name)
             except OSError as error:
-                return error
+                found[name] = error
+                continue
+            if known := self.hashed.get(name) or self.trusted.get(identity):
+                found[name] = known
+                self.identities.setdefault(name, identity)
+            else:
+                sizes[name] = identity[2]
+        found |= hash_files(sizes, self._unchanging)
+        self.hashed |= {name: digest for name, digest in found.items() if isinstance(digest, str)}
+        return found
 
-        names = list(names)
-        with ThreadPoolExecutor(_THREADS) as pool:
-            return dict(zip(names, pool.map(digest, names), strict=True))
+    def identity(self, name: str) -> Identity:
+        """Of the file that has the name now. Raises OSError."""
+        folder, last = self.files[name]
+        return _identity(os.stat(last, dir_fd=folder, follow_symlinks=False))
+
+    @contextmanager
+    def _unchanging(self, name: str) -> Iterator[BinaryIO]:
+        """The open file. Raises OSError on the way out if another one, or another content, has its name."""
+        before = self.identity(name)
+        with os.fdopen(self.open(name), "rb", buffering=0) as file:
+            yield file
+            if not before == _identity(os.fstat(file.fileno())) == self.identity(name):
+                raise ChangedWhileRead("it changed while it was read")
+            self.identities[name] = before
+
+
+def _identity(status: os.stat_result) -> Identity:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 @contextmanager
@@ -88,6 +167,7 @@ def open_folder(path: Path) -> Iterator[OpenFolder]:
         folders = 1
         while waiting:
             prefix, descriptor = waiting.pop()
+            entry = None
             with os.scandir(descriptor) as entries:
                 for entry in entries:
                     name = prefix + entry.name
@@ -103,18 +183,39 @@ def open_folder(path: Path) -> Iterator[OpenFolder]:
                         folder.files[name] = (descriptor, entry.name)
                         if len(folder.files) > _MOST_FILES:
                             raise refusal("CFT613", "the folder holds too many files", path=path)
-                    else:
-                        kind = "a symbolic link" if entry.is_symlink() else "a pipe, socket or device"
+                    elif entry.is_symlink():
                         folder.refused[name] = Diagnostic(
                             "CFT611",
-                            f"{kind} stands where only a file may",
+                            "a symbolic link stands where only a file may",
                             place(path, name),
                             help="put the file itself into the folder",
                         )
+                    else:
+                        folder.refused[name] = _uncovered("a pipe, socket or device", path, name)
+            if prefix and entry is None:
+                name = prefix.removesuffix("/")
+                folder.refused[name] = _uncovered("an empty folder", path, name)
         yield folder
 
 
+def _uncovered(kind: str, folder: Path, name: str) -> Diagnostic:
+    return Diagnostic(
+        "CFT619",
+        f"{kind} among the files, which no digest can cover",
+        place(folder, name),
+        help="remove it",
+    )
+
+
 def unreadable(folder: Path, name: str, error: OSError) -> Diagnostic:
+    if isinstance(error, ChangedWhileRead):
+        return Diagnostic(
+            "CFT629",
+            "the file changes while it is verified",
+            place(folder, name),
+            found=str(error),
+            help="verify when nothing writes to the folder any more",
+        )
     return Diagnostic(
         "CFT610", "the file cannot be read", place(folder, name), found=error.strerror or str(error)
     )
@@ -138,13 +239,17 @@ def unsafe_names(names: Iterable[str]) -> dict[str, str]:
     reasons: dict[str, str] = {}
     seen: dict[str, str] = {}
     for name in names:
-        folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
-        twin = seen.setdefault(folded, name)
+        twin = seen.setdefault(folded(name), name)
         if reason := _unsafe(name):
             reasons[name] = reason
         elif twin != name:
             reasons[name] = f"it cannot be told from {twin!r} on every file system"
     return reasons
+
+
+def folded(name: str) -> str:
+    """Equal for names that some file system takes for one another."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def _unsafe(name: str) -> str:

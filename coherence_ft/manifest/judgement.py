@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from datetime import UTC, date, datetime
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from coherence_ft.evidence.gates import ANYTIME, decide
 from coherence_ft.evidence.multiplicity import at_look
 from coherence_ft.manifest.files import place
 from coherence_ft.manifest.reading import constraints_violations, parse_json
+from coherence_ft.manifest.signatures import moment
 from coherence_ft.manifest.statement import (
     CALIBRATOR_FILE,
     CONSTRAINTS_FILE,
@@ -42,7 +43,7 @@ def documents(predicate: Mapping[str, Any], contents: Mapping[str, bytes], folde
     """Our own documents, parsed, by predicate field; None where the predicate says that there is none.
 
     Raises CoherenceError: CFT640 where the predicate's digest is not the content's, CFT641 where one is
-    missing or no JSON object, CFT603 to CFT606 where it cannot be parsed.
+    missing or no JSON object, CFT600 and CFT603 to CFT606 where it cannot be parsed.
     """
     found: list[Diagnostic] = []
     parsed: dict[str, Any] = {}
@@ -58,7 +59,7 @@ def documents(predicate: Mapping[str, Any], contents: Mapping[str, bytes], folde
             found.append(Diagnostic("CFT641", f"the {field} is no file that the manifest lists", where))
             continue
         try:
-            parsed[field] = parse_json(contents[name], where)
+            parsed[field] = parse_json(contents[name], where, fractions=True)
         except CoherenceError as error:
             found += error.diagnostics
             continue
@@ -141,7 +142,8 @@ def problems(
     where: str,
 ) -> list[Diagnostic]:
     """Every claim that does not hold. A certified manifest must hold today, a monitoring one in itself."""
-    found = _facts(predicate, tenant, where) + _results(predicate, resolved, assessment, where)
+    found = _facts(predicate, tenant, where) + _moments(predicate, today, where)
+    found += _results(predicate, resolved, assessment, where)
     if predicate["stage"] == Stage.CERTIFIED:
         if assessment.split != "certification" or not assessment.passed:
             found.append(
@@ -244,6 +246,39 @@ def _facts(predicate: Mapping[str, Any], tenant: Tenant, where: str) -> list[Dia
     return found
 
 
+def _moments(predicate: Mapping[str, Any], today: date, where: str) -> list[Diagnostic]:
+    """The order in which things happened: measured, signed, verified."""
+    try:
+        evaluated = moment(predicate["evaluation"]["evaluatedAt"], where)
+        created = moment(predicate["createdAt"], where)
+    except CoherenceError:
+        return []  # reported where each of them is needed
+    found: list[Diagnostic] = []
+    if evaluated > created:
+        found.append(
+            Diagnostic(
+                "CFT649",
+                "the manifest was made before what it states was measured",
+                where,
+                found=f"createdAt {predicate['createdAt']}",
+                expected=f"{predicate['evaluation']['evaluatedAt']} or later",
+            )
+        )
+    # A day's grace: `today` is a date in UTC, and two machines' clocks differ.
+    if created.date() > today + timedelta(days=1):
+        found.append(
+            Diagnostic(
+                "CFT627",
+                "the manifest was made in the future",
+                where,
+                found=f"createdAt {predicate['createdAt']}",
+                expected=f"{today} or earlier",
+                help="the clock of this machine is wrong, or that of the one that signed",
+            )
+        )
+    return found
+
+
 def _results(
     predicate: Mapping[str, Any], resolved: ResolvedConstraints, assessment: Assessment, where: str
 ) -> list[Diagnostic]:
@@ -269,16 +304,15 @@ def _results(
                 )
             )
     try:
-        evaluated = datetime.strptime(predicate["evaluation"]["evaluatedAt"], "%Y-%m-%dT%H:%M:%SZ")
-        datetime.strptime(predicate["createdAt"], "%Y-%m-%dT%H:%M:%SZ")
-    except ValueError as error:
-        return [*found, Diagnostic("CFT620", f"no moment of any calendar: {error}", where)]
+        evaluated = moment(predicate["evaluation"]["evaluatedAt"], where).date()
+    except CoherenceError as error:
+        return [*found, *error.diagnostics]
     for result in assessment.results:
         if result.constraint not in demanded:
             continue
         assessed = demanded[result.constraint]
         tested = at_look(assessed.constraint, assessment.split, predicate["evaluation"]["look"])
-        verdict, why = decide(tested, result.estimate, assessed.waiver, evaluated.replace(tzinfo=UTC).date())
+        verdict, why = decide(tested, result.estimate, assessed.waiver, evaluated)
         if (result.verdict, result.enforcement) != (verdict, assessed.constraint.enforcement):
             found.append(
                 Diagnostic(

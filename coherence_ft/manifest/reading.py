@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import json
+import math
 import re
-from functools import cache
+from collections.abc import Mapping
+from functools import cache, reduce
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from coherence_ft.documents.diagnostics import Diagnostic, refusal
+from coherence_ft.documents.canonical import canonical_json
+from coherence_ft.documents.diagnostics import CoherenceError, Diagnostic, refusal
 from coherence_ft.documents.schemas import load_schema, validator
+from coherence_ft.manifest.signing import Envelope
+from coherence_ft.manifest.statement import PREDICATE_TYPE, SCHEMA_VERSION, STATEMENT_TYPE
 
 MAX_BYTES = 32 * 2**20  # a manifest of 100,000 files takes 15 MB, its bundle a third more
 MAX_DEPTH = 32
 _MOST_VIOLATIONS = 20
+
+SINCE_1_1: dict[tuple[str, ...], tuple[str, ...]] = {
+    (): ("evidence",),
+    ("lineage",): ("relation", "ancestors"),
+    ("method",): ("derivation",),
+}
+"""Fields of the predicate that 1.1 brought, by the object that they are in."""
+_FOLDERS_SINCE_1_1 = ("coherence/evidence/", "coherence/lineage/")
 
 # A string, closed or not, or one bracket. Possessive, so that no input makes the search go back.
 _NESTING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[{\]}]', re.DOTALL)
@@ -24,10 +37,18 @@ class _DuplicateKey(ValueError):
     pass
 
 
-def parse_json(content: bytes, place: str | Path) -> Any:
+class _AmbiguousNumber(ValueError):
+    pass
+
+
+def parse_json(content: bytes, place: str | Path, *, fractions: bool = False) -> Any:
     """Parse `content`, at most `MAX_BYTES` long, `MAX_DEPTH` levels deep, UTF-8, no key twice, no NaN.
 
-    Raises CoherenceError: CFT603 too large, CFT604 not JSON, CFT605 a key twice, CFT606 too deep.
+    A number is an integer in its plain form, since two readers may take `1.0`, `1e2` or `-0` for different
+    things. `fractions` allows what else fits a float, for documents that their own digest binds.
+
+    Raises CoherenceError: CFT603 too large, CFT604 not JSON, CFT605 a key twice, CFT606 too deep, CFT600 a
+    number that is not plain.
     """
     if len(content) > MAX_BYTES:
         raise refusal("CFT603", "the file is too large", path=place, expected=f"at most {MAX_BYTES} bytes")
@@ -39,11 +60,27 @@ def parse_json(content: bytes, place: str | Path) -> Any:
                 "CFT606", "the JSON is nested too deeply", path=place, expected=f"at most {MAX_DEPTH} levels"
             )
     try:
-        data = json.loads(content.decode("utf-8"), object_pairs_hook=_object, parse_constant=_constant)
+        data = json.loads(
+            content.decode("utf-8"),
+            object_pairs_hook=_object,
+            parse_constant=_constant,
+            parse_float=_float if fractions else _no_float,
+            parse_int=_integer,
+        )
         if b"\\u" in content:
             json.dumps(data, ensure_ascii=False).encode()  # half a surrogate pair is no text
     except _DuplicateKey as error:
         raise refusal("CFT605", f"the key {error} is there twice", path=place) from error
+    except _AmbiguousNumber as error:
+        raise refusal(
+            "CFT600",
+            "a number that two readers may take for different ones",
+            path=place,
+            found=_short(str(error)),
+            expected="a finite number"
+            if fractions
+            else "an integer in digits; fractions are decimal strings",
+        ) from error
     except json.JSONDecodeError as error:
         raise refusal(
             "CFT604", f"not JSON: {error.msg}", path=place, line=error.lineno, column=error.colno
@@ -65,17 +102,106 @@ def _constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON number")
 
 
+def _integer(text: str) -> int:
+    if text == "-0":
+        raise _AmbiguousNumber(text)
+    return int(text)
+
+
+def _float(text: str) -> float:
+    if math.isinf(number := float(text)):
+        raise _AmbiguousNumber(text)
+    return number
+
+
+def _no_float(text: str) -> float:
+    raise _AmbiguousNumber(text)
+
+
+def parse_envelope(content: bytes, place: str | Path) -> Envelope:
+    """The bundle's envelope; its signature is not checked yet.
+
+    No signature covers the bundle itself, so only one spelling of it is taken: canonical JSON.
+    Raises CoherenceError: CFT600, CFT603 to CFT607.
+    """
+    try:
+        bundle = parse_json(content, place)
+        envelope = Envelope.from_json(bundle)
+        if canonical_json(bundle) != content:
+            raise ValueError("another order, spacing or escaping than this version writes")
+    except ValueError as error:
+        raise refusal(
+            "CFT607", "not a Sigstore bundle of ours", path=place, found=str(error)[:200]
+        ) from error
+    return envelope
+
+
+def parse_statement(content: bytes, place: str | Path) -> dict[str, Any]:
+    """The statement, of a version that is known here and valid under its schema.
+
+    Raises CoherenceError: CFT600, CFT603 to CFT606, CFT609, CFT620, CFT628.
+    """
+    statement = parse_json(content, place)
+    if not isinstance(statement, dict):
+        raise refusal("CFT609", "not an in-toto statement", path=place)
+    predicate = statement.get("predicate")
+    version = predicate.get("schemaVersion") if isinstance(predicate, dict) else None
+    for label, found, known in (
+        ("_type", statement.get("_type"), STATEMENT_TYPE),
+        ("predicateType", statement.get("predicateType"), PREDICATE_TYPE),
+        ("schemaVersion", version, SCHEMA_VERSION),
+    ):
+        major = found.partition(".")[0] if label == "schemaVersion" and isinstance(found, str) else found
+        if major != (known.partition(".")[0] if label == "schemaVersion" else known):
+            raise refusal(
+                "CFT609",
+                f"this version does not know the manifest's {label}",
+                path=place,
+                found=repr(found)[:100],
+                expected=known,
+                help="a newer coherence-ft may know it",
+            )
+    if violations := schema_violations(statement, place):
+        raise CoherenceError(violations)
+    if later := _later_than_stated(statement):
+        raise refusal(
+            "CFT628",
+            "the manifest states an older version than it was written in",
+            path=place,
+            found=f"{later} in version {version}",
+            expected=f"version {SCHEMA_VERSION}",
+        )
+    return statement
+
+
+def _later_than_stated(statement: Mapping[str, Any]) -> str:
+    """What a manifest of version 1.0 holds that 1.1 brought; empty where nothing.
+
+    As unknown fields they would be ignored, and what 1.1 asks of them never checked.
+    """
+    predicate = statement["predicate"]
+    if predicate["schemaVersion"] != "1.0":
+        return ""
+    fields = [(*at, name) for at, names in SINCE_1_1.items() for name in names]
+    for *at, name in fields:
+        holder = reduce(lambda inner, key: inner[key], at, predicate)
+        if name in holder:
+            return "/".join((*at, name))
+    names = (subject["name"] for subject in statement["subject"])
+    return next((name for name in names if name.startswith(_FOLDERS_SINCE_1_1)), "")
+
+
 def schema_violations(statement: Any, place: str | Path) -> list[Diagnostic]:
     """Where a statement departs from the published schema (CFT620), at most the first 20 places."""
-    return _violations(validator("manifest"), statement, place)
+    return violations(validator("manifest"), statement, place)
 
 
 def constraints_violations(document: Any, place: str | Path) -> list[Diagnostic]:
     """Where coherence/constraints.json departs from `resolvedConstraints` of the same schema (CFT620)."""
-    return _violations(_constraints_validator(), document, place)
+    return violations(_constraints_validator(), document, place)
 
 
-def _violations(compiled: Any, data: Any, place: str | Path) -> list[Diagnostic]:
+def violations(compiled: Any, data: Any, place: str | Path) -> list[Diagnostic]:
     return [
         Diagnostic(
             "CFT620",

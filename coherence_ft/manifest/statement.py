@@ -18,10 +18,11 @@ from coherence_ft.evidence.assessment import Assessment, ConstraintResult, Verdi
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://coherence-ft.dev/manifest/v1"
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
 ENGINE_VERSION = 1
 """What a derivative needs at run time; raised when a derivative asks something new of the engine."""
-LOOPS = ("calibration", "integrity", "alignment")
+LOOPS = ("calibration", "alignment")
+"""What an engine of that version attaches at run time (serving/attachment.py)."""
 
 RECIPE_FILE = "coherence/recipe.json"
 CONSTRAINTS_FILE = "coherence/constraints.json"
@@ -52,6 +53,7 @@ class Method:
     regime: str
     adapter: Mapping[str, Any] | None = None  # rank, alpha, dropout, targetModules, adaptRouter
     quantization: Mapping[str, Any] | None = None  # bits, double
+    derivation: Mapping[str, Any] | None = None  # what a merge or an export did, None where it was trained
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +80,45 @@ class Evaluation:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredPass:
+    """Where the observations of one pass are kept (loops/stored.py): one model over one probe split.
+
+    `file`: POSIX name in the folder; None where they are kept elsewhere and found by `digest` (sha256, hex,
+    of the file as stored). `observations`: how many.
+    """
+
+    model: str  # `derivative` or `base`
+    split: str
+    file: str | None
+    digest: str
+    bytes: int
+    observations: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "model": self.model,
+            "split": self.split,
+            "file": self.file,
+            "digest": self.digest,
+            "bytes": self.bytes,
+            "observations": self.observations,
+        }
+
+
+class Relation(StrEnum):
+    """How a derivative came from its parents."""
+
+    NONE = "none"  # trained from a base model, no parents
+    CONTINUED = "continued"  # trained further
+    MERGED = "merged"  # several adapters made one
+    MERGED_INTO_BASE = "merged-into-base"  # an adapter and its base made full weights
+    QUANTIZED = "quantized"
+    MIXTURE = "mixture"  # trained on a mixture of experts that was built from them
+
+
+@dataclass(frozen=True, slots=True)
 class Parent:
-    """A derivative that this one was trained from; `manifest_digest` is `VerifiedManifest.digest`."""
+    """A derivative that this one came from; `manifest_digest` is `VerifiedManifest.digest`."""
 
     name: str
     manifest_digest: str
@@ -114,7 +153,10 @@ class ManifestFacts:
     calibrator: Mapping[str, Any] | None
     training: TrainingFacts
     parents: tuple[Parent, ...] = ()
+    relation: Relation = Relation.NONE
+    ancestors: tuple[str, ...] = ()  # digests of every manifest up to the root; the folder carries them
     software: Mapping[str, str] = field(default_factory=dict)  # package to version
+    evidence: tuple[StoredPass, ...] = ()
 
     def documents(self) -> dict[str, Any]:
         """The files of ours that lie in the derivative's folder, by name, as JSON data."""
@@ -158,6 +200,7 @@ def predicate(facts: ManifestFacts, created_at: datetime) -> dict[str, Any]:
             "regime": facts.method.regime,
             "adapter": _stated(facts.method.adapter),
             "quantization": _stated(facts.method.quantization),
+            "derivation": _stated(facts.method.derivation),
         },
         "recipe": document(RECIPE_FILE) | {"seed": facts.seed},
         "constraints": document(CONSTRAINTS_FILE),
@@ -179,10 +222,13 @@ def predicate(facts: ManifestFacts, created_at: datetime) -> dict[str, Any]:
             "look": facts.evaluation.look,
             "results": [result.to_json() for result in assessment.results],
         },
+        "evidence": [stored.to_json() for stored in facts.evidence],
         "abstentionThreshold": _optional(assessment.abstention_threshold),
         "coverage": _optional(assessment.coverage),
         "lineage": {
-            "parents": [{"name": p.name, "manifestDigest": p.manifest_digest} for p in facts.parents]
+            "relation": facts.relation.value,
+            "parents": [{"name": p.name, "manifestDigest": p.manifest_digest} for p in facts.parents],
+            "ancestors": sorted(facts.ancestors),
         },
         "runtime": {"loops": list(LOOPS), "engineVersion": ENGINE_VERSION},
         "software": [{"name": name, "version": facts.software[name]} for name in sorted(facts.software)],
@@ -234,7 +280,13 @@ def _stated(facts: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """Fractions as decimal strings, as everywhere in the manifest."""
     if facts is None:
         return None
-    return {name: decimal(value) if isinstance(value, float) else value for name, value in facts.items()}
+
+    def stated(value: Any) -> Any:
+        if isinstance(value, list):
+            return list(map(stated, value))
+        return decimal(value) if isinstance(value, float) else value
+
+    return {name: stated(value) for name, value in facts.items()}
 
 
 def _optional(value: float | None) -> str | None:

@@ -7,7 +7,6 @@ document comes from the user's own place. Fails closed: missing, unreadable, unk
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,25 +14,28 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-from coherence_ft.authority.keys import known_keys
 from coherence_ft.authority.resolved import ResolvedConstraints
 from coherence_ft.authority.trust import find_tenant
 from coherence_ft.documents.diagnostics import CoherenceError, Diagnostic, refusal
-from coherence_ft.documents.tenant import Authority, Power, Tenant, read_tenant
+from coherence_ft.documents.tenant import Power, Tenant, read_tenant
 from coherence_ft.evidence.assessment import Assessment
-from coherence_ft.manifest import judgement
+from coherence_ft.manifest import countersignatures, evidence, file_times, judgement, model_sig
+from coherence_ft.manifest.countersignatures import countersigners
 from coherence_ft.manifest.files import (
     BUNDLE,
     MANIFEST,
+    MODEL_SIGNATURE,
     OpenFolder,
     open_folder,
     place,
     unreadable,
-    unsafe_names,
 )
-from coherence_ft.manifest.reading import MAX_BYTES, parse_json, schema_violations
+from coherence_ft.manifest.lineage import family
+from coherence_ft.manifest.reading import MAX_BYTES, parse_envelope, parse_statement
+from coherence_ft.manifest.signatures import created_at, signed_by
 from coherence_ft.manifest.signing import Envelope
-from coherence_ft.manifest.statement import PREDICATE_TYPE, SCHEMA_VERSION, STATEMENT_TYPE, Stage
+from coherence_ft.manifest.statement import Stage
+from coherence_ft.manifest.subjects import compare
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,8 @@ class VerifiedManifest:
 
     `digest`: sha256 (hex) of the manifest file, by which children name their parent. `files`: sha256 by
     POSIX name. `recipe` and `calibrator` are the parsed documents; `calibrator` is None where there is none.
+    `countersigners`: ids of authorities. `awaited`: whose countersignatures are still demanded, rule by rule.
+    `model_signed`: whether there is a `model.sig`, and it fits.
     """
 
     folder: Path
@@ -58,6 +62,9 @@ class VerifiedManifest:
     calibrator: Mapping[str, Any] | None
     files: Mapping[str, str]
     predicate: Mapping[str, Any]
+    countersigners: tuple[str, ...] = ()
+    awaited: tuple[str, ...] = ()
+    model_signed: bool = False
 
 
 def verify(
@@ -66,11 +73,17 @@ def verify(
     *,
     today: date | None = None,
     require_stage: str | None = None,
+    countersigned: bool = True,
+    model_signed: bool = True,
+    trust_file_times: bool = False,
 ) -> VerifiedManifest:
     """Check everything about the checkpoint or derivative in `folder`, and return what may be relied on.
 
     `tenant`: the document that says whose keys count; by default the one that `find_tenant` finds.
-    `today` (UTC): for waivers. `require_stage`: `certified` before anything is loaded.
+    `today` (UTC): for waivers. `require_stage`: `certified` before anything is loaded. `countersigned`: False
+    while the countersignatures that the tenant demands are being gathered; `model_signed`: False when
+    `model.sig` is about to be written anew. `trust_file_times`: do not hash again what has not changed by its
+    file times since it was hashed with this option (see file_times.py).
 
     A `certified` manifest must also hold today: under the tenant's current constraints and waivers. A
     `monitoring` one gates nothing, so only its own consistency is checked.
@@ -82,7 +95,12 @@ def verify(
     today = today or datetime.now(UTC).date()
     trusted = tenant if isinstance(tenant, Tenant) else trusted_tenant(tenant, checked=folder)
     with open_folder(folder) as opened:
-        return _verify(opened, trusted, today, require_stage)
+        if trust_file_times:
+            opened.trusted = file_times.recall(opened)
+        verified = _verify(opened, trusted, today, require_stage, countersigned, model_signed)
+        if trust_file_times:
+            file_times.remember(opened)
+        return verified
 
 
 def trusted_tenant(path: Path | str | None, *, checked: Path) -> Tenant:
@@ -90,13 +108,20 @@ def trusted_tenant(path: Path | str | None, *, checked: Path) -> Tenant:
     return read_tenant(find_tenant(None if path is None else Path(path), checked=checked))
 
 
-def _verify(opened: OpenFolder, tenant: Tenant, today: date, require_stage: str | None) -> VerifiedManifest:
+def _verify(
+    opened: OpenFolder,
+    tenant: Tenant,
+    today: date,
+    require_stage: str | None,
+    countersigned: bool,
+    model_signed: bool,
+) -> VerifiedManifest:
     findings: list[Diagnostic] = []
     envelope: Envelope | None = None
     content: bytes | None = None
     statement: dict[str, Any] | None = None
     with _collecting(findings):
-        envelope = _envelope(_read(opened, BUNDLE), place(opened.path, BUNDLE))
+        envelope = parse_envelope(_read(opened, BUNDLE), place(opened.path, BUNDLE))
     with _collecting(findings):
         content, statement = read_statement(opened)
     if statement is None or content is None:
@@ -114,7 +139,8 @@ def _verify(opened: OpenFolder, tenant: Tenant, today: date, require_stage: str 
                     help="the manifest or its bundle was edited after signing",
                 )
             )
-        findings += _signer(envelope, predicate["evaluation"]["evaluator"], tenant, where)
+        with _collecting(findings):
+            findings += _signer(envelope, predicate, tenant, where)
     stage = Stage(predicate["stage"])
     if require_stage is not None and stage != require_stage:
         findings.append(
@@ -126,8 +152,20 @@ def _verify(opened: OpenFolder, tenant: Tenant, today: date, require_stage: str 
                 help="`coherence-ft promote` certifies a checkpoint",
             )
         )
-    contents, problems = _files(opened, subjects)
+    contents, problems = compare(opened, subjects)
     findings += problems
+    stated = {subject["name"]: subject["digest"]["sha256"] for subject in subjects}
+    findings += evidence.problems(predicate, stated, where)
+    findings += family(opened, hashlib.sha256(content).hexdigest(), predicate, tenant, today).findings
+    maker_key = envelope.key_id if envelope else ""
+    signed, problems = countersigners(opened, content, predicate, maker_key, tenant, today)
+    findings += problems
+    awaited = countersignatures.awaited(tenant, predicate, signed)
+    if countersigned:
+        findings += countersignatures.missing(awaited, predicate, where)
+    misfits = model_sig.problems(opened, predicate, tenant, today)
+    if model_signed:
+        findings += misfits
     resolved: ResolvedConstraints | None = None
     assessment: Assessment | None = None
     documents: dict[str, Any] = {}
@@ -152,8 +190,11 @@ def _verify(opened: OpenFolder, tenant: Tenant, today: date, require_stage: str 
         assessment=assessment,
         recipe=documents["recipe"],
         calibrator=documents["calibrator"],
-        files={subject["name"]: subject["digest"]["sha256"] for subject in subjects},
+        files=stated,
         predicate=predicate,
+        countersigners=signed,
+        awaited=awaited,
+        model_signed=MODEL_SIGNATURE in opened.files and not misfits,
     )
 
 
@@ -163,7 +204,7 @@ def read_statement(opened: OpenFolder) -> tuple[bytes, dict[str, Any]]:
     Raises CoherenceError: CFT602 to CFT606, CFT609 to CFT611, CFT620.
     """
     content = _read(opened, MANIFEST)
-    return content, _statement(content, place(opened.path, MANIFEST))
+    return content, parse_statement(content, place(opened.path, MANIFEST))
 
 
 @contextmanager
@@ -191,62 +232,11 @@ def _read(opened: OpenFolder, name: str) -> bytes:
         raise CoherenceError(unreadable(opened.path, name, error)) from error
 
 
-def _envelope(content: bytes, where: str) -> Envelope:
-    try:
-        return Envelope.from_json(parse_json(content, where))
-    except ValueError as error:
-        raise refusal(
-            "CFT607", "not a Sigstore bundle of ours", path=where, found=str(error)[:200]
-        ) from error
-
-
-def _statement(content: bytes, where: str) -> dict[str, Any]:
-    """The statement, of a version that is known here and valid under its schema."""
-    statement = parse_json(content, where)
-    if not isinstance(statement, dict):
-        raise refusal("CFT609", "not an in-toto statement", path=where)
-    predicate = statement.get("predicate")
-    version = predicate.get("schemaVersion") if isinstance(predicate, dict) else None
-    for label, found, known in (
-        ("_type", statement.get("_type"), STATEMENT_TYPE),
-        ("predicateType", statement.get("predicateType"), PREDICATE_TYPE),
-        ("schemaVersion", version, SCHEMA_VERSION),
-    ):
-        major = found.partition(".")[0] if label == "schemaVersion" and isinstance(found, str) else found
-        if major != (known.partition(".")[0] if label == "schemaVersion" else known):
-            raise refusal(
-                "CFT609",
-                f"this version does not know the manifest's {label}",
-                path=where,
-                found=repr(found)[:100],
-                expected=known,
-                help="a newer coherence-ft may know it",
-            )
-    if violations := schema_violations(statement, where):
-        raise CoherenceError(violations)
-    return statement
-
-
-def _signer(envelope: Envelope, evaluator: str, tenant: Tenant, where: str) -> list[Diagnostic]:
-    """The key must be listed by the tenant for an authority that may attest, and be the one that signed."""
-    findings: list[Diagnostic] = []
-    holders: list[Authority] = []
-    for authority in tenant.authorities:
-        with _collecting(findings):
-            if public := known_keys(authority).get(envelope.key_id):
-                holders.append(authority)
-                key = public
-    if not holders:
-        unknown = Diagnostic(
-            "CFT631",
-            f"no authority of the tenant {tenant.id!r} has the key that signed",
-            where,
-            found=f"key {envelope.key_id[:200]!r}",
-            help=f"its public half must be listed under an authority in {tenant.path}",
-        )
-        return [unknown, *findings]
-    if not envelope.verifies(key):
-        return [Diagnostic("CFT630", "the signature does not fit the signed bytes", where)]
+def _signer(envelope: Envelope, predicate: Mapping[str, Any], tenant: Tenant, where: str) -> list[Diagnostic]:
+    """An authority that may attest must have signed, and be the one that the manifest names."""
+    holders, problems = signed_by(envelope, tenant, created_at(predicate, where), where)
+    if problems:
+        return problems
     attesting = [authority for authority in holders if Power.ATTEST in authority.powers]
     names = ", ".join(authority.id for authority in attesting or holders)
     if not attesting:
@@ -258,6 +248,7 @@ def _signer(envelope: Envelope, evaluator: str, tenant: Tenant, where: str) -> l
                 help=f"an authority whose powers in {tenant.path} include `attest` must sign",
             )
         ]
+    evaluator = predicate["evaluation"]["evaluator"]
     if evaluator not in {authority.id for authority in attesting}:
         return [
             Diagnostic(
@@ -269,55 +260,3 @@ def _signer(envelope: Envelope, evaluator: str, tenant: Tenant, where: str) -> l
             )
         ]
     return []
-
-
-def _files(opened: OpenFolder, subjects: list[dict[str, Any]]) -> tuple[dict[str, bytes], list[Diagnostic]]:
-    """Every file of the folder against the subjects. Returns the bytes of our own documents among them."""
-    names = [subject["name"] for subject in subjects]
-    stated = {subject["name"]: subject["digest"]["sha256"] for subject in subjects}
-    findings = list(opened.refused.values())
-
-    def find(code: str, message: str, name: str, **facts: Any) -> None:
-        findings.append(Diagnostic(code, message, place(opened.path, name), **facts))
-
-    unsafe = unsafe_names(stated) | {
-        name: "the manifest cannot state its own digest" for name in (MANIFEST, BUNDLE) if name in stated
-    }
-    if len(stated) != len(names):
-        unsafe |= {name: "it is listed twice" for name, count in Counter(names).items() if count > 1}
-    for name, reason in unsafe.items():
-        find("CFT612", f"the manifest lists a name that it must not: {reason}", name)
-
-    contents: dict[str, bytes] = {}
-    found: dict[str, str | OSError] = {}
-    for name in judgement.DOCUMENTS.values():
-        if name in stated and name in opened.files:
-            try:
-                contents[name] = opened.read(name, MAX_BYTES)
-                found[name] = hashlib.sha256(contents[name]).hexdigest()
-            except OSError as error:
-                found[name] = error
-    found |= opened.digests(stated.keys() & opened.files.keys() - found.keys())
-    for name in sorted(stated.keys() | opened.files.keys()):
-        if name in unsafe or name in opened.refused or name in (MANIFEST, BUNDLE):
-            continue
-        if name not in opened.files:
-            find("CFT615", "the manifest lists a file that is not there", name)
-        elif name not in stated:
-            find(
-                "CFT616",
-                "a file that the manifest does not list",
-                name,
-                help="move it out of the folder",
-            )
-        elif isinstance(digest := found[name], OSError):
-            findings.append(unreadable(opened.path, name, digest))
-        elif digest != stated[name]:
-            find(
-                "CFT614",
-                "the file is not the one that was signed",
-                name,
-                found=f"sha256 {digest}",
-                expected=f"sha256 {stated[name]}",
-            )
-    return contents, findings

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric import ec
-
+from coherence_ft.authority.keys import AnySigner
 from coherence_ft.documents.canonical import canonical_json
 from coherence_ft.documents.diagnostics import CoherenceError, Diagnostic, refusal
-from coherence_ft.manifest.files import BUNDLE, MANIFEST, open_folder, place, unreadable, unsafe_names
-from coherence_ft.manifest.reading import schema_violations
+from coherence_ft.manifest.files import (
+    BUNDLE,
+    MANIFEST,
+    PARTIAL,
+    open_folder,
+    own_files,
+    place,
+    unreadable,
+    unsafe_names,
+)
+from coherence_ft.manifest.reading import parse_statement
 from coherence_ft.manifest.signing import sign
 from coherence_ft.manifest.statement import (
     CALIBRATOR_FILE,
@@ -24,13 +31,11 @@ from coherence_ft.manifest.statement import (
     statement,
 )
 
-_PARTIAL = ".partial"
-
 
 def write_manifest(
     folder: Path,
     facts: ManifestFacts,
-    private_key: ec.EllipticCurvePrivateKey,
+    signer: AnySigner,
     *,
     created_at: datetime | None = None,
 ) -> str:
@@ -38,25 +43,24 @@ def write_manifest(
 
     Writes `coherence/{recipe,constraints,calibrator}.json` first, then the bundle and last the manifest:
     until that is in place nothing verifies. Everything else must already be complete. Call it from one
-    process only. Raises CoherenceError: CFT611, CFT612 for files that cannot be signed for, CFT617 when
+    process only. Raises CoherenceError: CFT611, CFT612, CFT619 for what cannot be signed for, CFT617 when
     the disk is full or not writable, CFT620 when the facts do not fit the schema.
     """
     created_at = created_at or datetime.now(UTC)
     try:
         # An old manifest must not stand beside new files, nor a crash's remains be signed for.
-        for name in (MANIFEST, BUNDLE):
+        for name in own_files(folder):
             (folder / name).unlink(missing_ok=True)
-        for name in (MANIFEST, BUNDLE, RECIPE_FILE, CONSTRAINTS_FILE, CALIBRATOR_FILE):
-            (folder / (name + _PARTIAL)).unlink(missing_ok=True)
+        for name in (RECIPE_FILE, CONSTRAINTS_FILE, CALIBRATOR_FILE):
+            (folder / (name + PARTIAL)).unlink(missing_ok=True)
         (folder / "coherence").mkdir(exist_ok=True)
         (folder / CALIBRATOR_FILE).unlink(missing_ok=True)
         for name, document in facts.documents().items():
-            _write(folder / name, canonical_json(document))
+            write_whole(folder / name, canonical_json(document))
         content = canonical_json(statement(facts, _digests(folder), created_at))
-        if violations := schema_violations(json.loads(content), place(folder, MANIFEST)):
-            raise CoherenceError(violations)
-        _write(folder / BUNDLE, canonical_json(sign(content, private_key).to_json()))
-        _write(folder / MANIFEST, content)
+        parse_statement(content, place(folder, MANIFEST))  # what could not be read is not signed
+        write_whole(folder / BUNDLE, canonical_json(sign(content, signer).to_json()))
+        write_whole(folder / MANIFEST, content)
     except OSError as error:
         raise refusal(
             "CFT617",
@@ -86,9 +90,9 @@ def _digests(folder: Path) -> dict[str, str]:
     return digests
 
 
-def _write(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes) -> None:
     """Whole or not at all, and on the disk before the next step."""
-    partial = path.with_name(path.name + _PARTIAL)
+    partial = path.with_name(path.name + PARTIAL)
     try:
         with partial.open("wb") as file:
             file.write(content)

@@ -51,8 +51,13 @@ def declared_config(architecture: dict[str, Any], where: str) -> PretrainedConfi
         raise refusal("CFT518", f"architecture cannot be used: {first_line(error)}", path=where) from error
 
 
-def check(config: PretrainedConfig, declared: dict[str, Any] | None, where: str) -> None:
-    """Refuse what differs from the recipe (CFT508), unknown experts (CFT509), quantized weights (CFT514)."""
+def check(
+    config: PretrainedConfig, declared: dict[str, Any] | None, where: str, *, stored: bool = False
+) -> None:
+    """Refuse what differs from the recipe (CFT508), unknown experts (CFT509), quantized weights (CFT514).
+
+    `stored`: weights that bitsandbytes has quantized are expected.
+    """
     problems: list[Diagnostic] = []
     if expert_count(config) > 0 and config.get_text_config().model_type not in EXPERT_ARCHITECTURES:
         problems.append(
@@ -68,6 +73,7 @@ def check(config: PretrainedConfig, declared: dict[str, Any] | None, where: str)
     method = getattr(config, "quantization_config", None)
     if method is not None:
         stated = method if isinstance(method, dict) else method.to_dict()
+    if method is not None and not (stored and stated.get("quant_method") == "bitsandbytes"):
         problems.append(
             Diagnostic(
                 "CFT514",

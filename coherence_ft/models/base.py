@@ -48,6 +48,7 @@ class LocatedBase:
     license: str | None = None
     chat_template: str | None = None
     architecture: dict[str, Any] | None = None
+    stored_quantized: bool = False  # an export of ours; of any other base, quantized weights are refused
 
 
 def locate(base: BaseModel) -> LocatedBase:
@@ -122,7 +123,12 @@ def model_files(folder: Path) -> tuple[str, ...]:
             help="name the folder that save_pretrained wrote"
             + (": this one holds an adapter" if (folder / "adapter_config.json").is_file() else ""),
         )
-    names = sorted(p.name for p in folder.iterdir() if p.is_file() and p.name.endswith(hub.SUFFIXES))
+    names = sorted(
+        p.name
+        for p in folder.iterdir()
+        # What signs a derivative that serves as a base is no part of the model, and may grow.
+        if p.is_file() and p.name.endswith(hub.SUFFIXES) and not p.name.startswith("coherence_manifest")
+    )
     weights = [name for name in names if name.endswith(".safetensors")]
     if not weights:
         pickles = sorted(p.name for p in folder.iterdir() if p.suffix in {".bin", ".pt", ".pth", ".ckpt"})
@@ -195,7 +201,7 @@ def load_config(located: LocatedBase) -> PretrainedConfig:
         raise refusal(
             "CFT502", f"the configuration cannot be used: {first_line(error)}", path=folder / "config.json"
         ) from error
-    architecture.check(config, located.architecture, located.model)
+    architecture.check(config, located.architecture, located.model, stored=located.stored_quantized)
     return config
 
 
@@ -271,11 +277,11 @@ def load_model(
     dtype = getattr(torch, precision)
     options: dict[str, Any] = {}
     device = _device()
+    quantized = quantization is not None or located.stored_quantized
     if quantization is not None:
-        _hush_bitsandbytes()
         architecture.refuse_unquantized_experts(config, located.model)
         options["quantization_config"] = bitsandbytes_config(quantization, precision)
-    if quantization is not None or device.type != "cpu":
+    if quantized or device.type != "cpu":
         options["device_map"] = {"": device}
     folder = located.path
     if not folder.is_dir():
@@ -304,7 +310,7 @@ def load_model(
             found=", ".join(names[:3]) + (" …" if len(names) > 3 else ""),
             help="the weights belong to another configuration, or a file is missing: fetch the model again",
         )
-    if quantization is not None:
+    if quantized:
         _never_repack(model)
         if for_training:
             model.requires_grad_(False)
@@ -318,13 +324,6 @@ def _device() -> Any:
     if accelerator is None:
         return torch.device("cpu")
     return torch.device(accelerator.type, int(os.environ.get("LOCAL_RANK", "0")))
-
-
-def _hush_bitsandbytes() -> None:
-    """bitsandbytes warns at every layer of every step that int8 casts to float16, and that an optional
-    kernel is not installed."""
-    for name in ("bitsandbytes.autograd._functions", "bitsandbytes.backends.cpu.ops"):
-        logging.getLogger(name).addFilter(_worth_saying)
 
 
 def _never_repack(model: PreTrainedModel) -> None:
@@ -342,6 +341,12 @@ def _worth_saying(record: logging.LogRecord) -> bool:
     return "inputs will be cast" not in record.msg and "kernels-community" not in record.msg
 
 
+# bitsandbytes warns at every layer of every step that int8 casts to float16, and when it is imported, which
+# PEFT does too, that an optional kernel is not installed.
+for _name in ("bitsandbytes.autograd._functions", "bitsandbytes.backends.cpu.ops"):
+    logging.getLogger(_name).addFilter(_worth_saying)
+
+
 def bitsandbytes_config(quantization: Quantization, precision: Precision) -> Any:
     """transformers' `BitsAndBytesConfig`: NF4 (Dettmers et al. 2023, QLoRA) or LLM.int8() (2022)."""
     import torch
@@ -357,8 +362,10 @@ def bitsandbytes_config(quantization: Quantization, precision: Precision) -> Any
     )
 
 
-def put_adapter(model: PreTrainedModel, folder: Path, *, trainable: bool = False) -> Any:
+def put_adapter(model: Any, folder: Path, *, trainable: bool = False, name: str = "default") -> Any:
     """Put the PEFT adapter of `folder` on a loaded base; returns the `PeftModel`.
+
+    A `PeftModel` gets it beside those it has, under another `name`, and goes on using the first.
 
     Every tensor of the file must have found its place, and every place its tensor: raises CFT516.
     Whether the folder may be used at all is for its manifest to say, before.
@@ -378,21 +385,24 @@ def put_adapter(model: PreTrainedModel, folder: Path, *, trainable: bool = False
     try:
         with safe_open(file, framework="pt") as tensors:
             saved = {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
-        adapted = PeftModel.from_pretrained(
-            model, folder, is_trainable=trainable, torch_device=str(model.device)
-        )
+        if isinstance(model, PeftModel):
+            adapted = model
+            adapted.load_adapter(folder, name, is_trainable=trainable, torch_device=str(model.device))
+        else:
+            adapted = PeftModel.from_pretrained(
+                model, folder, name, is_trainable=trainable, torch_device=str(model.device)
+            )
     except (SafetensorError, OSError, RuntimeError, ValueError, TypeError, KeyError) as error:
         raise refusal(
             "CFT516", f"the adapter does not fit: {first_line(error)}", path=folder, help=hint
         ) from error
     # A name that is no folder here makes PEFT ask the hub for it, now and at every save.
     for config in adapted.peft_config.values():
-        config.base_model_name_or_path = model.name_or_path
-    placed = {name: tuple(tensor.shape) for name, tensor in get_peft_model_state_dict(adapted).items()}
+        config.base_model_name_or_path = adapted.get_base_model().name_or_path
+    own = get_peft_model_state_dict(adapted, adapter_name=name)
+    placed = {key: tuple(tensor.shape) for key, tensor in own.items()}
     if placed != saved:
-        differing = sorted(
-            name for name in placed.keys() | saved.keys() if placed.get(name) != saved.get(name)
-        )
+        differing = sorted(key for key in placed.keys() | saved.keys() if placed.get(key) != saved.get(key))
         raise refusal(
             "CFT516",
             f"{len(differing)} tensors differ between the adapter's file and its place in the base model",

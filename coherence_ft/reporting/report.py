@@ -9,11 +9,9 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any
 
 from coherence_ft.authority.resolved import ResolvedConstraints
 from coherence_ft.documents.diagnostics import CoherenceError, refusal
-from coherence_ft.evidence.estimate import Missing
 from coherence_ft.evidence.gates import ANYTIME
 from coherence_ft.evidence.multiplicity import at_look
 from coherence_ft.loops.cells import Kept, keeping
@@ -21,8 +19,8 @@ from coherence_ft.loops.engine import Findings, Tally
 from coherence_ft.loops.observation import AnswerObservation
 from coherence_ft.loops.promise import is_to_everybody
 from coherence_ft.loops.sources import SourceFigures
-from coherence_ft.manifest.files import printable
 from coherence_ft.reporting import figures, summaries
+from coherence_ft.reporting.pages import render
 from coherence_ft.reporting.summaries import Cells, Summary, Whole
 from coherence_ft.reporting.words import MARKS, bound_text, conclusion, in_order, look_line
 
@@ -114,21 +112,11 @@ def _page(
     images: dict[str, bytes],
     sources: Sequence[SourceFigures],
 ) -> str:
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        finalize=_shown,
-    )
     passes = _passes(findings, models)
     by_domain = _kept(constraints, findings, lambda answer: answer.domain)
     by_pattern = _kept(constraints, findings, lambda answer: answer.routing_pattern)
-    environment.tests["missing"] = lambda value: value is None or isinstance(value, Missing)
-    return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
+    return render(
+        _TEMPLATE,
         model=model,
         resolved=constraints,
         by_id={r.constraint.id: r for r in constraints.constraints},
@@ -189,11 +177,6 @@ def _diagrams(models: tuple[Whole, ...], breakdowns: tuple[Cells, ...]) -> list[
         if cell.base is not None and cell.base.bins:
             found.append((f"{cell.name}, base", cell.base))
     return found
-
-
-def _shown(value: Any) -> Any:
-    """Text of others shows what it holds: no control character, no change of direction, no lone surrogate."""
-    return printable(value) if type(value) is str else value
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +30,7 @@ from coherence_ft.models.confidence import stated_confidence
 from coherence_ft.models.generation import generate_replies
 from coherence_ft.models.routing import routing_capture
 from coherence_ft.models.scoring import score_options
+from coherence_ft.serving.attachment import Attachment, attachment, require
 from coherence_ft.serving.evidence import CODEBOOK_FILE, adjustment, document, weights_of
 
 if TYPE_CHECKING:
@@ -40,23 +41,33 @@ SERVING_FILE = "coherence/serving.json"
 
 
 @dataclass(frozen=True, slots=True)
-class VerifiedDerivative:
-    """A folder whose manifest verified, and the base model that the manifest names."""
+class Artifact:
+    """Weights in a folder, and the base model under them; whether they may be used is not said.
+
+    `files`: sha256 by POSIX name. `serving`: the content of `coherence/serving.json`.
+    """
 
     folder: Path
-    manifest: VerifiedManifest
     base: LocatedBase
     serving: dict[str, Any]
+    files: Mapping[str, str]
 
     @property
     def has_adapter(self) -> bool:
         """Whether it is an adapter on its base; otherwise it holds all weights."""
-        return "adapter_config.json" in self.manifest.files
+        return "adapter_config.json" in self.files
 
     @property
     def weights(self) -> str:
         """Names the weights: see `weights_of`."""
-        return weights_of(self.manifest.files)
+        return weights_of(self.files)
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedDerivative(Artifact):
+    """A folder whose manifest verified, and the base model that the manifest names."""
+
+    manifest: VerifiedManifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +97,7 @@ class _Asking:
 
 
 class Derivative:
-    """A loaded derivative. Made by `load_derivative` only."""
+    """A loaded derivative, with the loops attached that its manifest names. `load_derivative` makes it."""
 
     def __init__(
         self,
@@ -108,8 +119,16 @@ class Derivative:
         threshold = verified.manifest.predicate["abstentionThreshold"]
         self.threshold = None if threshold is None else float(threshold)
         self.domain: str = verified.manifest.predicate["domain"]
+        require(self.manifest, self.attached)
         options = verified.serving["options"]
         self.options: tuple[str, ...] | None = tuple(options) if options else None
+
+    @property
+    def attached(self) -> Attachment:
+        """Which loops act on every answer, taken from what is in place now; for a service's health check."""
+        return attachment(
+            self.manifest, self.calibrator, self.threshold, self.codebook, self.adjustment, self.resolved
+        )
 
     def answer(
         self,
@@ -233,13 +252,17 @@ def verify_derivative(
     tenant: str | Path | None = None,
     base: str | None = None,
     stage: Stage | None = None,
+    countersigned: bool = True,
 ) -> VerifiedDerivative:
     """Verify the manifest, then find the base model and hold its content against the manifest.
+
+    `countersigned`: False to measure before countersignatures are given, never to serve.
 
     Raises CoherenceError: CFT6xx from verifying, CFT5xx from finding the base, CFT720 if it is another one.
     """
     path = Path(folder)
-    manifest = verify(path, Path(tenant) if tenant else None, require_stage=stage)
+    trusted = Path(tenant) if tenant else None
+    manifest = verify(path, trusted, require_stage=stage, countersigned=countersigned)
     serving = document(path, manifest, SERVING_FILE)
     reference = serving["base"]
     named = manifest.predicate["base"]
@@ -256,24 +279,26 @@ def verify_derivative(
             expected=f"sha256 {expected}",
             help="give the right base model; a derivative of another one is another derivative",
         )
-    return VerifiedDerivative(path, manifest, located, serving)
+    return VerifiedDerivative(path, located, serving, manifest.files, manifest)
 
 
 def load_weights(
-    verified: VerifiedDerivative, *, for_training: bool = False
+    verified: Artifact, *, for_training: bool = False
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The model (adapter on its base, or full weights) and the tokenizer that lies beside it.
 
     In evaluation mode; the adapter is trainable with `for_training`.
     """
     serving = verified.serving
-    own = replace(verified.base, kind="folder", path=verified.folder)
-    tokenizer = load_tokenizer(own)
     quantization = Quantization(**serving["quantization"]) if serving["quantization"] else None
+    # Full weights that were quantized are stored so; under an adapter it is the base that is quantized here.
+    stored = quantization is not None and not verified.has_adapter
+    own = replace(verified.base, kind="folder", path=verified.folder, stored_quantized=stored)
+    tokenizer = load_tokenizer(own)
     model = load_model(
         verified.base if verified.has_adapter else own,
         precision=serving["precision"],
-        quantization=quantization,
+        quantization=None if stored else quantization,
         for_training=for_training,
     )
     if verified.has_adapter:

@@ -26,7 +26,6 @@ from coherence_ft.probing.probe import Budget, probe
 from coherence_ft.training.checkpoint import Provenance, seal
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
     from transformers import (
         PreTrainedModel,
         PreTrainedTokenizerBase,
@@ -34,6 +33,8 @@ if TYPE_CHECKING:
         TrainerState,
         TrainingArguments,
     )
+
+    from coherence_ft.authority.keys import AnySigner
 
 
 class CoherenceCallback(TrainerCallback, ExportableState):
@@ -54,7 +55,7 @@ class CoherenceCallback(TrainerCallback, ExportableState):
         self,
         provenance: Provenance,
         probes: ProbeSet,
-        key: EllipticCurvePrivateKey,
+        key: AnySigner,
         *,
         every: int | None = None,
         budget: Budget | None = None,

@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,28 +16,31 @@ from coherence_ft.authority.resolved import ResolvedConstraints
 from coherence_ft.evidence.assessment import Assessment
 from coherence_ft.evidence.calibrators import Calibrator
 from coherence_ft.evidence.routing_patterns import Codebook
+from coherence_ft.loops.observation import Observed
+from coherence_ft.manifest.lineage import Lineage
 from coherence_ft.manifest.statement import (
     Base,
     DataSet,
     Evaluation,
     ManifestFacts,
     Method,
-    Parent,
     Stage,
     TrainingFacts,
 )
 from coherence_ft.manifest.write import write_manifest
 from coherence_ft.serving.derivative import CODEBOOK_FILE, SERVING_FILE
+from coherence_ft.training.evidence import store_passes
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
     from transformers import PreTrainedTokenizerBase
+
+    from coherence_ft.authority.keys import AnySigner
 
 _SOFTWARE = ("coherence-ft", "torch", "transformers", "trl", "peft", "bitsandbytes", "tokenizers", "datasets")
 # What resuming needs and serving does not; left out of a derivative.
 _TRAINING_ONLY = (
     *("optimizer.pt", "scheduler.pt", "scaler.pt", "rng_state*.pth", "trainer_state.json"),
-    *("training_args.bin", "ref", "README.md", "coherence", "coherence_manifest*"),
+    *("training_args.bin", "ref", "README.md", "coherence", "coherence_manifest*", "model.sig"),
 )
 
 
@@ -56,13 +59,13 @@ class Provenance:
     chat_template_digest: str | None
     serving: Mapping[str, Any]  # what loading and answering needs: base reference, precision, options
     evaluator: str  # the authority that signs
-    parents: tuple[Parent, ...] = ()
+    lineage: Lineage = field(default_factory=Lineage)
 
 
 def seal(
     folder: Path,
     provenance: Provenance,
-    key: EllipticCurvePrivateKey,
+    key: AnySigner,
     *,
     assessment: Assessment,
     calibrator: Calibrator | None,
@@ -70,8 +73,13 @@ def seal(
     stage: Stage,
     look: int = 1,
     codebook: Codebook | None = None,
+    observed: Observed | None = None,
+    evidence_store: Path | None = None,
 ) -> str:
     """Write the signed manifest of `folder` and return its digest (sha256, hex).
+
+    `observed`: what the assessment was made from, stored in the folder or, named by digest, in
+    `evidence_store`.
 
     Whatever lies in the folder becomes a subject, so call this last. Raises OSError when the disk is full;
     the folder then has no manifest that verifies.
@@ -80,6 +88,7 @@ def seal(
     path = folder / SERVING_FILE
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(p.serving, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    p.lineage.write(folder)
     (folder / CODEBOOK_FILE).unlink(missing_ok=True)
     if codebook is not None:
         text = json.dumps(codebook.to_json(), indent=2, sort_keys=True)
@@ -98,8 +107,11 @@ def seal(
         chat_template_digest=p.chat_template_digest,
         calibrator=calibrator.to_json() if calibrator else None,
         training=training,
-        parents=p.parents,
+        parents=p.lineage.parents,
+        relation=p.lineage.relation,
+        ancestors=tuple(p.lineage.carried),
         software=dict(_installed()),
+        evidence=tuple(store_passes(folder, observed or {}, evidence_store)),
     )
     return write_manifest(folder, facts, key)
 

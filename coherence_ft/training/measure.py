@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -16,13 +16,13 @@ from coherence_ft.evidence.calibrators import Calibrator
 from coherence_ft.evidence.routing_patterns import Codebook
 from coherence_ft.loops import routing
 from coherence_ft.loops.engine import CoherenceEngine, Findings
-from coherence_ft.loops.observation import Observations
+from coherence_ft.loops.observation import Observations, Observed
 from coherence_ft.loops.soundness import Credentials
 from coherence_ft.loops.sources import SourceFigures, figures
 from coherence_ft.models.base import Precision, load_model
 from coherence_ft.models.confidence import SOURCES
 from coherence_ft.probing.probe import Budget, Progress, probe
-from coherence_ft.serving.derivative import VerifiedDerivative, load_weights
+from coherence_ft.serving.derivative import Artifact, load_weights
 from coherence_ft.training.provenance import Origin
 
 if TYPE_CHECKING:
@@ -63,12 +63,16 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A model held to constraints. `codebook`: what named the routing patterns of its answers, if any did."""
+    """A model held to constraints. `codebook`: what named the routing patterns of its answers, if any did.
+
+    `observed`: of a derivative, what it was made from: `derivative` and `base`, one pass a split each.
+    """
 
     constraints: ResolvedConstraints
     findings: Findings
     codebook: Codebook | None
     sources: tuple[SourceFigures, ...] = ()  # of the judged split, where they were compared
+    observed: Observed = field(default_factory=dict)
 
     @property
     def assessment(self) -> Assessment:
@@ -80,7 +84,7 @@ class Measured:
 
 
 def measure_derivative(
-    verified: VerifiedDerivative, constraints: ResolvedConstraints, probe_sets: ProbeSets, session: Session
+    verified: Artifact, constraints: ResolvedConstraints, probe_sets: ProbeSets, session: Session
 ) -> Measured:
     """Hold a derivative, with its base beside it, to constraints."""
     model, tokenizer = load_weights(verified)
@@ -216,4 +220,5 @@ def _assess(
         sequential=session.sequential and bool(judged),
         credentials=credentials,
     )
-    return Measured(engine.resolved, findings, codebook)
+    observed = {} if base is None else {"derivative": tuple(ours[0]), "base": tuple(base[0])}
+    return Measured(engine.resolved, findings, codebook, observed=observed)

@@ -22,7 +22,9 @@ from coherence_ft.documents.diagnostics import CoherenceError, Diagnostic, refus
 from coherence_ft.documents.probe_set import ProbeSet, read_probe_set
 from coherence_ft.documents.recipe import Recipe, read_recipe
 from coherence_ft.documents.tenant import read_tenant
-from coherence_ft.manifest.statement import Base, DataSet, Method, Parent, Stage, TrainingFacts
+from coherence_ft.manifest.lineage import Lineage
+from coherence_ft.manifest.model_sig import write_model_signature
+from coherence_ft.manifest.statement import Base, DataSet, Method, Stage, TrainingFacts
 from coherence_ft.manifest.verify import VerifiedManifest, verify
 from coherence_ft.serving.derivative import VerifiedDerivative, verify_derivative
 from coherence_ft.training.checkpoint import Provenance, copy_for_serving, name_base, seal
@@ -40,6 +42,17 @@ class Certification:
     verified: VerifiedDerivative
     measured: Measured
     look: int
+
+
+@dataclass(frozen=True, slots=True)
+class Promoted:
+    """A derivative that was made. `digest`: sha256 (hex) of its manifest. `awaited`: whose countersignatures
+    it needs before it may be loaded. `without_model_signature`: why it has no `model.sig`; empty if it has.
+    """
+
+    digest: str
+    awaited: tuple[str, ...]
+    without_model_signature: str
 
 
 def recipe_of(checkpoint: Path) -> Recipe:
@@ -73,6 +86,7 @@ def certify(checkpoint: Path, recipe: Recipe, watch: Watch, *, sequential: bool 
     signing_key(signer(tenant, recipe.signer))  # a missing key is better known before the measuring
     verified = verify_derivative(checkpoint, tenant=recipe.tenant)
     _same_recipe(verified, recipe)
+    Lineage.of(verified.manifest)  # one that cannot be carried further is better known before a look is taken
     probe_sets = {
         split: read_probe_set(path, tenant.domains)
         for split, path in probe_paths(recipe).items()
@@ -84,8 +98,10 @@ def certify(checkpoint: Path, recipe: Recipe, watch: Watch, *, sequential: bool 
     return Certification(verified, measure_derivative(verified, constraints, probe_sets, session), look)
 
 
-def promote(certification: Certification, recipe: Recipe, target: Path) -> str:
-    """Write the derivative to `target` and return its manifest's digest.
+def promote(
+    certification: Certification, recipe: Recipe, target: Path, *, evidence_store: Path | None = None
+) -> Promoted:
+    """Write the derivative to `target`. `evidence_store`: see `seal`.
 
     All or nothing: the folder is put together and verified beside `target` and then renamed. Raises
     CFT717 when a hard constraint neither passes nor is waived, CFT725 when `target` exists.
@@ -102,22 +118,27 @@ def promote(certification: Certification, recipe: Recipe, target: Path) -> str:
         copy_for_serving(verified.folder, partial)
         _same_files(verified, partial)
         name_base(partial, provenance.base.model)
+        key = signing_key(signer(tenant, recipe.signer))
         seal(
             partial,
             provenance,
-            signing_key(signer(tenant, recipe.signer)),
+            key,
             assessment=measured.assessment,
             calibrator=measured.calibrator,
             codebook=measured.codebook,
+            observed=measured.observed,
+            evidence_store=evidence_store,
             training=training,
             stage=Stage.CERTIFIED,
             look=certification.look,
         )
-        digest = verify(partial, tenant, require_stage=Stage.CERTIFIED).digest
+        # Nobody could countersign yet. Loading it asks for them.
+        made = verify(partial, tenant, require_stage=Stage.CERTIFIED, countersigned=False)
+        without = write_model_signature(partial, made.files, key, tenant, name=target.name)
         partial.rename(target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return digest
+    return Promoted(made.digest, made.awaited, without)
 
 
 def refuse_taken(target: Path) -> None:
@@ -203,14 +224,19 @@ def _signed_facts(
             p["base"]["digestOf"],
             p["base"]["license"],
         ),
-        method=Method(p["method"]["regime"], p["method"]["adapter"], p["method"]["quantization"]),
+        method=Method(
+            p["method"]["regime"],
+            p["method"]["adapter"],
+            p["method"]["quantization"],
+            p["method"].get("derivation"),
+        ),
         constraints=constraints,
         data=tuple(DataSet(d["name"], d["digest"], d["rows"], d["license"]) for d in p["data"]),
         probes=p["probes"],
         chat_template_digest=p["chatTemplateDigest"],
         serving=verified.serving,
         evaluator=recipe.signer,
-        parents=tuple(Parent(q["name"], q["manifestDigest"]) for q in p["lineage"]["parents"]),
+        lineage=Lineage.of(verified.manifest),
     )
     return provenance, TrainingFacts(
         steps=training["steps"],

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,24 +17,33 @@ from coherence_ft.documents.diagnostics import refusal
 from coherence_ft.documents.probe_set import ProbeSet, read_probe_set
 from coherence_ft.documents.recipe import Adapter, BaseModel, Quantization, Recipe
 from coherence_ft.documents.tenant import Authority, Power, Tenant, read_tenant
-from coherence_ft.manifest.statement import Base, DataSet, Method, Parent
+from coherence_ft.manifest.base_lineage import recorded
+from coherence_ft.manifest.files import MANIFEST
+from coherence_ft.manifest.lineage import Lineage
+from coherence_ft.manifest.statement import Base, DataSet, Method, Relation
+from coherence_ft.manifest.verify import verify
 from coherence_ft.models.base import LocatedBase, load_tokenizer, locate, read_template
 from coherence_ft.serving.derivative import VerifiedDerivative, verify_derivative
 from coherence_ft.training.checkpoint import Provenance, template_digest
 from coherence_ft.training.data import TrainingData
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
     from transformers import PreTrainedTokenizerBase
+
+    from coherence_ft.authority.keys import AnySigner
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What is trained further: a base model, or a derivative on one (then `parent` is set)."""
+    """What is trained further: a base model, or a derivative on one (then `parent` is set).
+
+    `lineage`: that of what is trained. A base model has one too where it was made of derivatives.
+    """
 
     base: LocatedBase
     tokenizer: PreTrainedTokenizerBase
     parent: VerifiedDerivative | None = None
+    lineage: Lineage = field(default_factory=Lineage)
 
 
 def find_origin(recipe: Recipe) -> Origin:
@@ -41,7 +51,7 @@ def find_origin(recipe: Recipe) -> Origin:
     model = recipe.base.model
     if not model.startswith(DERIVATIVE):
         base = locate(recipe.base)
-        return Origin(base, load_tokenizer(base))
+        return Origin(base, load_tokenizer(base), lineage=_lineage_of(base, recipe.tenant))
     parent = verify_derivative(model.removeprefix(DERIVATIVE), tenant=recipe.tenant)
     own = LocatedBase(
         "folder",
@@ -51,7 +61,17 @@ def find_origin(recipe: Recipe) -> Origin:
         parent.base.digest_of,
         chat_template=read_template(recipe.base.chat_template),
     )
-    return Origin(parent.base, load_tokenizer(own), parent)
+    lineage = Lineage.from_parents(Relation.CONTINUED, [parent.manifest])
+    return Origin(parent.base, load_tokenizer(own), parent, lineage)
+
+
+def _lineage_of(base: LocatedBase, tenant: Path) -> Lineage:
+    """A folder that is a derivative itself is a parent; one that was made of derivatives names its own."""
+    if base.kind != "folder":
+        return Lineage()
+    if (base.path / MANIFEST).exists():
+        return Lineage.from_parents(Relation.CONTINUED, [verify(base.path, tenant)])
+    return recorded(base.path, read_tenant(tenant), datetime.now(UTC).date())
 
 
 def signer(tenant: Tenant, name: str) -> Authority:
@@ -76,10 +96,6 @@ def recipe_provenance(
     data: TrainingData,
     probe_sets: Mapping[str, ProbeSet],
 ) -> Provenance:
-    parents: tuple[Parent, ...] = ()
-    if origin.parent is not None:
-        manifest = origin.parent.manifest
-        parents = (Parent(manifest.predicate["name"], manifest.digest),)
     return Provenance(
         name=recipe.name,
         recipe=recipe.document,
@@ -96,7 +112,7 @@ def recipe_provenance(
             origin.base, recipe.training.precision, recipe.quantization, probe_sets["calibration"]
         ),
         evaluator=recipe.signer,
-        parents=parents,
+        lineage=origin.lineage,
     )
 
 
@@ -109,7 +125,7 @@ def script_provenance(
     signer_name: str,
     tokenizer: PreTrainedTokenizerBase,
     precision: str,
-) -> tuple[Provenance, ProbeSet, EllipticCurvePrivateKey]:
+) -> tuple[Provenance, ProbeSet, AnySigner]:
     """What a script without a recipe can say of itself: its data and settings stay unnamed."""
     tenant = read_tenant(tenant_path)
     constraints = resolve(tenant, domain)

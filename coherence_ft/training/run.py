@@ -36,8 +36,9 @@ from coherence_ft.training.preflight import (
 from coherence_ft.training.provenance import Origin, find_origin, recipe_provenance, signer
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
     from trl import DPOTrainer, SFTTrainer
+
+    from coherence_ft.authority.keys import AnySigner
 
 RUN_FILE = "run.json"
 """In the output folder: which recipe file, and which overrides, made the run."""
@@ -54,7 +55,7 @@ class PreparedRun:
     data: TrainingData
     probe_sets: dict[str, ProbeSet]
     provenance: Provenance
-    key: EllipticCurvePrivateKey
+    key: AnySigner
 
 
 def prepare(recipe: Recipe) -> PreparedRun:
@@ -121,7 +122,7 @@ def train(run: PreparedRun, *, overrides: tuple[str, ...] = (), resume: Path | N
             found=f"{len(held)} checkpoints, the last {held[-1].name}",
             help="continue it with --resume, or choose another folder: --set output=PATH",
         )
-    _record(recipe, overrides)
+    record_run(recipe.output, recipe, overrides)
     trainer, callback = build(run)
     callback.attach(trainer)
     if resume and recipe.adapter is not None:
@@ -236,7 +237,7 @@ def _differences(run: PreparedRun, predicate: dict[str, Any]) -> Iterator[tuple[
         (
             "parent",
             [p["manifestDigest"] for p in predicate["lineage"]["parents"]],
-            [p.manifest_digest for p in run.provenance.parents],
+            [p.manifest_digest for p in run.provenance.lineage.parents],
         ),
         ("chat template", predicate["chatTemplateDigest"], run.provenance.chat_template_digest),
     )
@@ -254,17 +255,18 @@ def _set_aside(folder: Path) -> Path:
     return folder.rename(target)
 
 
-def _record(recipe: Recipe, overrides: tuple[str, ...]) -> None:
+def record_run(folder: Path, recipe: Recipe, overrides: tuple[str, ...]) -> None:
+    """Note in a run's folder which recipe made it. Raises CFT731 when it cannot be written."""
     # Paths in overrides are relative to the directory in which they were given.
     path = str(Path(recipe.path).resolve())
     record = {"recipe": path, "overrides": list(overrides), "directory": os.getcwd()}
-    partial = recipe.output / f"{RUN_FILE}.partial"  # a full disk must not take the record that is there
+    partial = folder / f"{RUN_FILE}.partial"  # a full disk must not take the record that is there
     try:
-        recipe.output.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        partial.replace(recipe.output / RUN_FILE)
+        partial.replace(folder / RUN_FILE)
     except OSError as error:
-        raise unwritable(recipe.output, error) from error
+        raise unwritable(folder, error) from error
 
 
 def unwritable(output: Path, error: OSError) -> CoherenceError:

@@ -42,6 +42,9 @@ def catalogue() -> dict[str, Code]:
         authority,
         compatibility,
         constraints,
+        evidence,
+        keys,
+        lineage,
         manifest,
         preflight,
         schema,
@@ -51,7 +54,10 @@ def catalogue() -> dict[str, Code]:
     from coherence_ft.documents.rules.probe_sets import PROBE_RULES, VERIFIER_RULES
     from coherence_ft.documents.rules.recipes import RECIPE_RULES
 
-    families = (syntax, schema, authority, constraints, compatibility, manifest, preflight)
+    families = (
+        *(syntax, schema, authority, constraints, compatibility),
+        *(manifest, keys, evidence, lineage, preflight),
+    )
     found = [code for family in families for code in family.CODES]
     # A rule without a code of its own shares one that is raised elsewhere too, and is in a family.
     rules = (*RULES, *RECIPE_RULES, *PROBE_RULES, *VERIFIER_RULES)

@@ -174,8 +174,9 @@ CODES: tuple[Code, ...] = (
     Code(
         "CFT343",
         "a change by which somebody gains authority",
-        "Powers, levels, keys, loans and the order of sources decide who may relax and what is believed. Who "
-        "gains by a change cannot approve it: that is for the highest authorities of the old document.",
+        "Powers, levels, keys, loans, countersignatures and the order of sources decide who may relax and "
+        "what is believed. Who gains by a change cannot approve it: that is for the highest authorities of "
+        "the old document.",
         "powers: [attest, waive]   # was [attest], in the change that also needs a waiver",
         "powers: [attest, waive]   # in a change of its own, approved by compliance",
     ),

@@ -358,4 +358,20 @@ CODES: tuple[Code, ...] = (
         "the machine went down during `coherence-ft evidence add`",
         "the same file added again",
     ),
+    Code(
+        "CFT476",
+        "a manifest that the portfolio does not approve",
+        "An older manifest of the same derivative, put back with its files, verifies: it was signed for "
+        "these very files. The portfolio says which manifest is approved now, so that a rollback is found.",
+        "the folder holds the derivative of March, the portfolio lists the manifest of May",
+        "put the derivative of May back, or list the one of March if it is the one to be used",
+    ),
+    Code(
+        "CFT477",
+        "a portfolio of another tenant",
+        "Whose keys count is said by the tenant document, and derivatives of one tenant are held to its "
+        "constraints. Under another tenant's document nothing in the portfolio could verify.",
+        "coherence-ft portfolio northwind.portfolio.yaml --tenant southwind.tenant.yaml",
+        "coherence-ft portfolio northwind.portfolio.yaml --tenant northwind.tenant.yaml",
+    ),
 )

@@ -1,8 +1,16 @@
-"""CFT6xx: the signed manifest, the files it speaks of, and the keys."""
+"""CFT6xx: the signed manifest and the files it speaks of."""
 
 from coherence_ft.documents.codes import Code
 
 CODES: tuple[Code, ...] = (
+    Code(
+        "CFT600",
+        "a number that two readers may take for different ones",
+        "1.0, 1e2 and -0 are integers to one reader of JSON and not to another, and 1e999 is infinite to "
+        "some. A manifest has integers in digits only; whatever has a fraction is a decimal string.",
+        '"look": 1e0, "seed": 7.0',
+        '"look": 1, "seed": 7',
+    ),
     Code(
         "CFT601",
         "the folder of a derivative cannot be read",
@@ -77,7 +85,7 @@ CODES: tuple[Code, ...] = (
     ),
     Code(
         "CFT611",
-        "a link, pipe or device among the files",
+        "a symbolic link among the files",
         "A link can point elsewhere tomorrow. Only regular files inside the folder can be signed for.",
         "derivative/adapter_model.safetensors -> /shared/latest.safetensors",
         "a copy of the file itself",
@@ -126,6 +134,22 @@ CODES: tuple[Code, ...] = (
         "free space, then `coherence-ft train RECIPE --resume`",
     ),
     Code(
+        "CFT618",
+        "a file whose name was changed in case or Unicode form only",
+        "Some file systems and archives do that to names, and loaders look for the exact one. Restore it: "
+        "the content may be just what was signed.",
+        "Adapter_config.json, signed as adapter_config.json",
+        "adapter_config.json",
+    ),
+    Code(
+        "CFT619",
+        "something in the folder that no digest can cover",
+        "A pipe, socket or device gives every reader something else, and an empty folder is no content at "
+        "all, yet software may behave differently where it finds one.",
+        "mkfifo derivative/generation_config.json",
+        "nothing but the files that were signed, and the folders that they lie in",
+    ),
+    Code(
         "CFT620",
         "a manifest that its schema does not accept",
         "Every field has a meaning that some check relies on. A missing or misshapen one is not guessed.",
@@ -138,6 +162,65 @@ CODES: tuple[Code, ...] = (
         "Its certificate holds only with the loops attached in the version it names.",
         'runtime: {"engineVersion": 2} with a coherence-ft that has version 1',
         "pip install --upgrade coherence-ft",
+    ),
+    Code(
+        "CFT622",
+        "a countersignature that the tenant demands is missing",
+        "The tenant document says who must sign beside the maker before a derivative may be loaded.",
+        "countersignatures: [{authorities: [regulator], reason: …}], and no signature by regulator",
+        "coherence-ft countersign derivative --authority regulator",
+    ),
+    Code(
+        "CFT623",
+        "a countersignature in the name of another authority than the one that signed",
+        "The file's name says who answers for it. Whoever counts names must not be misled.",
+        "coherence_manifest.regulator.sigstore.json, signed with the key of model-risk",
+        "coherence_manifest.model-risk.sigstore.json, signed with the key of model-risk",
+    ),
+    Code(
+        "CFT624",
+        "a countersignature by the maker",
+        "A second signature is a second pair of eyes. The maker's own adds none, under whatever name.",
+        "made by model-risk, coherence-ft countersign derivative --authority model-risk",
+        "coherence-ft countersign derivative --authority regulator",
+    ),
+    Code(
+        "CFT625",
+        "a model.sig that leaves files out",
+        "Verifiers of the format believe the signer's own list of paths to ignore. It may name nothing but "
+        "the signature itself, hash every file whole with sha256, and follow no link.",
+        'ignore_paths: ["model.sig", "tokenizer"]',
+        'ignore_paths: ["model.sig"]',
+    ),
+    Code(
+        "CFT626",
+        "a model.sig over other files than these",
+        "It is signed over every other file, countersignatures included, so each change needs it anew.",
+        "a countersignature copied into the folder by hand",
+        "coherence-ft countersign, which writes model.sig again",
+    ),
+    Code(
+        "CFT629",
+        "a file that changes while it is verified",
+        "What was hashed is then not what would be loaded.",
+        "coherence-ft verify runs/quickstart/checkpoint-40, while the run saves over it",
+        "verifying once the run has ended, or a copy of the folder",
+    ),
+    Code(
+        "CFT627",
+        "a manifest from the future",
+        "Either the clock that signed or the one that verifies is wrong, and with it every date that counts: "
+        "of keys, waivers and revocations. A day is allowed for clocks that differ.",
+        "createdAt 2031-01-01T00:00:00Z, verified in 2027",
+        "both clocks set; then a new `promote` if the signer's was wrong",
+    ),
+    Code(
+        "CFT628",
+        "a manifest that states an older version than it was written in",
+        "Each version asks for more. Whoever lowers the number takes a later version's fields out of the "
+        "check.",
+        'schemaVersion: "1.0" with a field evidence',
+        'schemaVersion: "1.1"',
     ),
     Code(
         "CFT630",
@@ -155,7 +238,7 @@ CODES: tuple[Code, ...] = (
     ),
     Code(
         "CFT632",
-        "a signer without the power to attest",
+        "a signer without the power that the signature needs",
         "Who sets constraints or trains models need not be who answers for the result.",
         "authorities: [{id: training-team, powers: [tighten]}]",
         "authorities: [{id: model-risk, powers: [attest]}]",
@@ -252,48 +335,5 @@ CODES: tuple[Code, ...] = (
         "The certificate was earned under looser constraints than the tenant demands today.",
         "certified at most 0.3; the tenant now says at most 0.2",
         "coherence-ft promote runs/quickstart/checkpoint-40   # measures again under today's constraints",
-    ),
-    Code(
-        "CFT661",
-        "a key file that is already there",
-        "A key is never overwritten: what the old one signed could not be verified any more.",
-        "coherence-ft keys init --authority model-risk, with keys/model-risk.pem left from before",
-        "the old pair moved away first",
-    ),
-    Code(
-        "CFT662",
-        "a key file that cannot be read or written",
-        "Without its key an authority can neither sign nor be recognised.",
-        "public_keys: [keys/model-risk.pub.pem], and no such file",
-        "coherence-ft keys init --authority model-risk",
-    ),
-    Code(
-        "CFT663",
-        "not a usable key",
-        "Keys are ECDSA on P-256 in PEM. An encrypted private key also needs its passphrase.",
-        "an RSA key in keys/model-risk.pub.pem",
-        "coherence-ft keys init --authority model-risk",
-    ),
-    Code(
-        "CFT664",
-        "one half of a key pair without the other, or two that do not fit",
-        "A signature made with one would never verify with the other.",
-        "keys/model-risk.pub.pem without keys/model-risk.pem",
-        "the missing half restored, or COHERENCE_FT_KEY naming where it is kept",
-    ),
-    Code(
-        "CFT665",
-        "no certain place for a key",
-        "`keys init` and signing need to know where the pair lies: NAME.pub.pem with NAME.pem beside it.",
-        "public_keys: [keys/model-risk.txt]",
-        "public_keys: [keys/model-risk.pub.pem]",
-    ),
-    Code(
-        "CFT666",
-        "a private key that is not the authority's",
-        "The tenant document lists no public half of it for this authority, so nothing that it signed "
-        "would verify.",
-        "COHERENCE_FT_KEY=another-team.pem",
-        "COHERENCE_FT_KEY=model-risk.pem",
     ),
 )

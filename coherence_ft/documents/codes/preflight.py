@@ -274,4 +274,27 @@ CODES: tuple[Code, ...] = (
         "output: /usr/share/runs  # as a user who may not write there",
         "output: ../runs/clinical",
     ),
+    Code(
+        "CFT732",
+        "the projection cannot be written",
+        "Nothing is left half written: a BOM or a report that ends in the middle might still be read.",
+        "coherence-ft export runs/derivative --as cyclonedx --output /usr/share/bom.json",
+        "coherence-ft export runs/derivative --as cyclonedx --output bom.json",
+    ),
+    Code(
+        "CFT733",
+        "an output inside of a derivative's folder",
+        "The manifest lists every file of the folder. One that it does not list may hide anything, so a "
+        "folder with one more file no longer verifies.",
+        "coherence-ft export runs/derivative --as model-card --output runs/derivative/README.md",
+        "coherence-ft export runs/derivative --as model-card --output runs/derivative-README.md",
+    ),
+    Code(
+        "CFT756",
+        "a loop that the manifest names is not attached",
+        "What was certified is an answer with its calibrated confidence, its threshold and the tenant's "
+        "boundaries. A service that answers without one of them serves something that nobody measured.",
+        'runtime: {"loops": ["calibration", "integrity", "alignment"]}, loaded by engine version 1',
+        "a derivative certified again, whose manifest names what the engine attaches",
+    ),
 )

@@ -10,15 +10,19 @@ from __future__ import annotations
 from coherence_ft.documents.rules import (
     bound_out_of_range,
     competing_bounds,
+    countersigners,
     foreign_parameter,
+    key_validity,
     missing_parameter,
     missing_probe_set,
+    repeated_derivative,
     repeated_id,
     source_order,
     unknown_domain,
     unreachable_evidence,
     useless_confidence,
     waiver_floor,
+    withdrawer,
     wording_bands,
     wrong_direction,
 )
@@ -35,7 +39,7 @@ CONSTRAINT_RULES = (
 SET_RULES = (competing_bounds, wording_bands)
 """`check(constraint_set, document)`: one set as written, without what it extends."""
 
-DOCUMENT_RULES = (repeated_id, source_order)
+DOCUMENT_RULES = (repeated_id, source_order, key_validity, countersigners, withdrawer)
 """`check(document)`: any document that its schema has accepted, without what it names."""
 
 RULES = (
@@ -46,5 +50,6 @@ RULES = (
     unknown_domain,
     useless_confidence,
     missing_probe_set,
+    repeated_derivative,
 )
 """Every rule of the above that has a code of its own."""

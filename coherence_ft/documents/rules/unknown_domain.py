@@ -23,8 +23,11 @@ CODE = Code(
 
 
 def check(document: Document, layers: Sequence[Layer], domains: Sequence[str]) -> Iterator[Diagnostic]:
-    """Domains that a tenant's sets, waivers and delegations name. `layers` are those that could be read."""
-    for name in ("waivers", "delegations"):
+    """Domains that a tenant's sets, waivers, delegations and rules on countersignatures name.
+
+    `layers` are those that could be read.
+    """
+    for name in ("waivers", "delegations", "countersignatures"):
         for index, entry in enumerate(get(document.data, (name,)) or ()):
             if name == "waivers":
                 yield from unknown(document, (name, index, "domain"), entry["domain"], domains)
