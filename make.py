@@ -32,6 +32,7 @@ def quickstart() -> None:
         step("fine-tune with the loops attached", CLI, "train", "recipes/quickstart.yaml", *resume)
         step("certify on questions never seen", CLI, "promote", last_checkpoint())
     step("verify, as anybody else would", CLI, "verify", RUN / "derivative")
+    step("derive every signed figure again", CLI, "verify", RUN / "derivative", "--recompute")
     step("the manifest for people", CLI, "show", RUN / "derivative")
 
 

@@ -581,13 +581,20 @@ class Outcome:
     changes: Counter[str] = field(default_factory=Counter)
 
 
+def attempt(functions: Any, weights: Any, target: Target, dice: random.Random) -> str:
+    """One change. What an earlier one has left may be too odd for it."""
+    try:
+        done: str = dice.choices(functions, weights)[0](target, dice)
+    except (TypeError, ValueError, LookupError, AttributeError, RecursionError, OSError):
+        return "half of a change"
+    return done
+
+
 def one(all_targets: list[Target], seed: int, number: int, outcome: Outcome, verbose: bool = False) -> None:
     dice = random.Random(f"{seed}:{number}")
     target = dice.choice(all_targets)
     functions, weights = zip(*CHANGES, strict=True)
-    done = [
-        dice.choices(functions, weights)[0](target, dice) for _ in range(dice.choice((1, 1, 1, 1, 2, 2, 3)))
-    ]
+    done = [attempt(functions, weights, target, dice) for _ in range(dice.choice((1, 1, 1, 1, 2, 2, 3)))]
     what = f"{seed}:{number} {target.name}: {'; '.join(done)}"
     outcome.tries += 1
     try:

@@ -24,6 +24,8 @@ ROOT = Path(__file__).parent / "golden" / "manifests"
 FROZEN = {  # folder to the sha256 of its manifest
     "1.0/certified": "86aa899fd2107e46fe4f8620a4a021fbf1c61753ae6ea9353319d48e9c454154",
     "1.0/monitoring": "d3cc3af9970e828d939c3527b6b3961f00e2876f00b6823e6007a2bbd1bf2862",
+    "1.1/certified": "005fe4812c95210a937a438fe466d5095f264387d778c0ce65faf6cb96d431b9",
+    "1.1/monitoring": "ce00e3c7468e1f54b34d30e6463c046b6719a11f0470ea3034208cd051abb429",
 }
 
 
@@ -46,9 +48,19 @@ def test_a_frozen_derivative_verifies(name: str, capsys: pytest.CaptureFixture[s
     code, report = run(ROOT / name, version, capsys)
     assert code == 0
     assert report["verified"] is True
-    assert (report["digest"], report["stage"], report["signer"]) == (FROZEN[name], stage, "model-risk")
-    manifest = json.loads((ROOT / name / "coherence_manifest.json").read_bytes())
-    assert manifest["predicate"]["schemaVersion"] == version
+    assert (report["digest"], report["stage"]) == (FROZEN[name], stage)
+    predicate = json.loads((ROOT / name / "coherence_manifest.json").read_bytes())["predicate"]
+    assert (predicate["schemaVersion"], predicate["evaluation"]["evaluator"]) == (version, report["signer"])
+
+
+def test_version_1_1_holds_what_it_brought(capsys: pytest.CaptureFixture[str]) -> None:
+    _, report = run(ROOT / "1.1" / "certified", "1.1", capsys)
+    assert (report["countersigners"], report["modelSigned"]) == (["regulator", "safety"], True)
+    relations = {}
+    for stage in ("certified", "monitoring"):
+        predicate = json.loads((ROOT / "1.1" / stage / "coherence_manifest.json").read_bytes())["predicate"]
+        relations[stage] = (predicate["lineage"]["relation"], len(predicate["evidence"]))
+    assert relations == {"certified": ("continued", 4), "monitoring": ("merged", 0)}
 
 
 @pytest.mark.parametrize("name", FROZEN)

@@ -176,6 +176,8 @@ READING = rows(
     ("the bundle without its last byte", lambda c: cut(BUNDLE, c.path(BUNDLE).stat().st_size - 1)(c), "CFT604"),
     ("the manifest of 64 GiB", cut(MANIFEST, 2**36), "CFT603"),
     ("the bundle of 64 GiB", cut(BUNDLE, 2**36), "CFT603"),
+    ("a manifest of ten million lists", write(MANIFEST, b"[" + b"[]," * 10_000_000 + b"[]]"), "CFT603"),
+    ("a bundle of ten million texts", write(BUNDLE, b"[" + b'"",' * 10_000_000 + b'""]'), "CFT603"),
     ("a deep manifest", write(MANIFEST, nested(200_000)), "CFT606"),
     ("a deep bundle", write(BUNDLE, nested(200_000)), "CFT606"),
     ("brackets that never end", write(MANIFEST, b"[" * 1_000_000), "CFT606"),

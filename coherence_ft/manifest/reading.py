@@ -19,6 +19,7 @@ from coherence_ft.manifest.statement import PREDICATE_TYPE, SCHEMA_VERSION, STAT
 
 MAX_BYTES = 32 * 2**20  # a manifest of 100,000 files takes 15 MB, its bundle a third more
 MAX_DEPTH = 32
+_MOST_TOKENS = 4_000_000  # quotes, commas and opening brackets; a manifest of 100,000 files has 1,400,000
 _MOST_VIOLATIONS = 20
 
 SINCE_1_1: dict[tuple[str, ...], tuple[str, ...]] = {
@@ -52,6 +53,14 @@ def parse_json(content: bytes, place: str | Path, *, fractions: bool = False) ->
     """
     if len(content) > MAX_BYTES:
         raise refusal("CFT603", "the file is too large", path=place, expected=f"at most {MAX_BYTES} bytes")
+    if (tokens := sum(map(content.count, (b'"', b",", b"[", b"{")))) > _MOST_TOKENS:
+        raise refusal(
+            "CFT603",
+            "the file holds too much",
+            path=place,
+            found=f"{tokens} quotes, commas and brackets",
+            expected=f"at most {_MOST_TOKENS}",
+        )
     depth = 0
     for token in _NESTING.finditer(content):
         depth += {b"[": 1, b"{": 1, b"]": -1, b"}": -1}.get(token[0], 0)
