@@ -18,14 +18,14 @@ from coherence_ft.documents.tenant import Authority, Delegation, Layer, Power, T
 
 TODAY = date(2026, 6, 1)
 PLACE = Origin("t.yaml", 1, 1)
-SET, TIGHTEN, WAIVE, ATTEST, DELEGATE = Power
+SET, TIGHTEN, WAIVE, ATTEST, COUNTERSIGN, DELEGATE = Power
 
 
 def authority(id: str, level: Level, *powers: Power) -> Authority:
     return Authority(id, id, level, frozenset(powers), (), PLACE)
 
 
-UNIT = authority("unit", Level.REGULATED_UNIT, SET, TIGHTEN, WAIVE, ATTEST, DELEGATE)
+UNIT = authority("unit", Level.REGULATED_UNIT, SET, TIGHTEN, WAIVE, ATTEST, COUNTERSIGN, DELEGATE)
 NAMES = ("first", "second", "third", "fourth")
 OTHERS = tuple(authority(name, Level.TENANT) for name in NAMES)
 
@@ -142,16 +142,16 @@ def test_the_power_to_lend_is_needed_beside_the_power() -> None:
     assert in_force(made, TODAY).powers("first", "legal") == set()
 
 
-@pytest.mark.parametrize("power", [ATTEST, DELEGATE])
+@pytest.mark.parametrize("power", [ATTEST, COUNTERSIGN, DELEGATE])
 def test_signing_and_lending_are_never_lent(power: Power) -> None:
     """The schema does not let it be written: a signature names its key's owner, and depth limits lending."""
     lendable = load_schema("tenant")["$defs"]["delegation"]["properties"]["powers"]["items"]["enum"]
     assert power.value not in lendable
-    assert set(lendable) == {p.value for p in Power} - {"attest", "delegate"}
+    assert set(lendable) == {p.value for p in Power} - {"attest", "countersign", "delegate"}
 
 
 def test_a_loan_of_signing_lends_nothing_even_where_no_schema_was_asked() -> None:
-    assert grants(lend("unit", "first", ATTEST, DELEGATE, SET)).powers("first", "legal") == {SET}
+    assert grants(lend("unit", "first", ATTEST, COUNTERSIGN, DELEGATE, SET)).powers("first", "legal") == {SET}
     assert codes(lend("unit", "first", ATTEST)) == ["CFT332"]
 
 
