@@ -11,8 +11,9 @@ patterns and cells differ by; `medium` with 8 x 8 cells was chosen as the figure
 
 Real answers (`benchmarks/predictions/three_domains.csv`: the chosen option's likelihood and whether it was
 right, of 3,500 questions that nothing was trained on): `clinical`, the quickstart's derivative of
-SmolLM2-135M; `base`, that model itself; `moe`, the mixture that examples/upcycle_moe.py makes of it. A
-dense model has one routing pattern, so the topic of a question (ICD-10-CM letter, statement, licence
+SmolLM2-135M; `base`, that model itself; `moe`, the mixture that examples/upcycle_moe.py makes of it;
+`tuned`, that mixture, fine-tuned and certified (2,800 questions without a passage). A dense
+model has one routing pattern, so the topic of a question (ICD-10-CM letter, statement, licence
 category, source) takes its place. The true p is unknown: held-out answers judge by Brier score, log loss,
 and the root mean square over cells of (share of right answers - mean forecast), from whose square its
 sampling variance is taken. The splits share answers, so the intervals say how much the choice of the fitted
@@ -49,7 +50,7 @@ HELD = 14  # answers that a real cell must have beside them
 RIVALS = ("temperature", "Platt by domain", "Platt by cell")
 SEED = 20_261_122
 HEADLINE = "medium, 8 x 8"
-MODELS = {"clinical": "topic", "base": "topic", "moe": "routing pattern"}
+MODELS = {"clinical": "topic", "base": "topic", "moe": "routing pattern", "tuned": "routing pattern"}
 DERIVATIVE = "clinical"
 
 Gain = tuple[float, float, float, str]

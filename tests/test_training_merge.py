@@ -39,7 +39,7 @@ def second(workshop: Workshop) -> Path:
 
 @pytest.fixture(scope="module")
 def full(workshop: Workshop, derivative: Path) -> Path:
-    return merged(workshop, "full", derivative, "--into-base")
+    return merged(workshop, "into-base", derivative, "--into-base")
 
 
 def trained(workshop: Workshop, name: str, **changes: Any) -> Path:
@@ -339,9 +339,9 @@ def test_what_cannot_be_merged_or_quantized(
     refused(workshop, capsys, "CFT740", full, "--into-base")
     refused(workshop, capsys, "CFT740", derivative, "--quantize", "nf4")
     refused(workshop, capsys, "CFT749", derivative, derivative, "--method", "linear")
-    (workshop.root / "runs" / "taken").mkdir()
+    (workshop.root / "runs" / "kept").mkdir()
     recipe = workshop.recipe("refused")
-    taken = workshop.root / "runs" / "taken"
+    taken = workshop.root / "runs" / "kept"
     assert coherence_ft("merge", derivative, "--into-base", "--recipe", recipe, "--output", taken) == 1
     assert "CFT725" in capsys.readouterr().err
     touched = changed_parent(workshop, derivative, "touched", lambda folder: None)
