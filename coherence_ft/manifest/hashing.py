@@ -71,6 +71,6 @@ def hash_files(
 
 
 def _threads() -> int:
-    """At least two: while one waits for the disk, another computes."""
+    """More than processors: five files on two of them would leave one idle while the fifth is hashed."""
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(2, min(available, 16))
+    return min(available + 4, 32)
