@@ -172,10 +172,7 @@ def test_every_code_is_used_and_every_used_code_is_described() -> None:
 def test_the_page_explains_every_field_of_the_predicate() -> None:
     page = (Path(__file__).parent.parent / "docs" / "manifest.md").read_text(encoding="utf-8")
     rows = page.partition("## Fields of the predicate")[2].partition("\n## ")[0]
-    explained = {
-        name
-        for row in rows.splitlines()
-        for name in re.findall(r"`(\w+)`", row.split("|")[1:2][0] if "|" in row else "")
-    }
+    first = [row.split("|")[1] for row in rows.splitlines() if row.startswith("| `")]
+    explained = {name for cell in first for name in re.findall(r"`(\w+)`", cell)}
     assert explained == load_schema("manifest")["$defs"]["predicate"]["properties"].keys()
     assert SCHEMA_VERSION in page and PREDICATE_TYPE in page

@@ -288,15 +288,15 @@ def _signers(
 def _links(opened: OpenFolder, members: Mapping[str, Member], child: str) -> Iterator[Diagnostic]:
     """Whether the members are the ones that parents lead to, and nothing leads round."""
     where = place(opened.path, MANIFEST)
+    known = {file for digest in members for file in (manifest_name(digest), bundle_name(digest))}
     for name in sorted(opened.files):
-        known = {file for digest in members for file in (manifest_name(digest), bundle_name(digest))}
         if name.startswith(f"{FOLDER}/") and name not in known:
             yield Diagnostic("CFT696", "a file that belongs to no ancestor listed", place(opened.path, name))
     try:
         TopologicalSorter({digest: member.parents for digest, member in members.items()}).prepare()
     except CycleError as error:
         circle = " of ".join(digest[:12] for digest in error.args[1])
-        yield Diagnostic("CFT697", "the lineage goes round in a circle", where, found=f"{circle}")
+        yield Diagnostic("CFT697", "the lineage goes round in a circle", where, found=circle)
         return
     for digest, member in members.items():
         if member.predicate is None:
