@@ -13,6 +13,7 @@ from hypothesis import settings
 import coherence_ft.cli.main  # noqa: F401
 
 if TYPE_CHECKING:
+    from derivatives import Signed
     from workshop import Workshop
 
 settings.register_profile("tests", derandomize=True, deadline=None)
@@ -56,3 +57,19 @@ def derivative(workshop: Workshop, sft_run: Path) -> Path:
 
     assert coherence_ft("promote", sft_run / f"checkpoint-{STEPS}") == 0
     return sft_run / "derivative"
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Signed:
+    """A signed derivative of fake files, for the tests of a module to copy."""
+    from derivatives import signed_derivative
+
+    return signed_derivative(tmp_path_factory.mktemp("signed"))
+
+
+@pytest.fixture
+def signed(original: Signed, tmp_path: Path) -> Signed:
+    """A copy of it, to be tampered with."""
+    from derivatives import copied
+
+    return copied(original, tmp_path)

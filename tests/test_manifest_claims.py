@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +14,6 @@ from derivatives import (
     codes,
     copied,
     edit,
-    signed_derivative,
 )
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -24,16 +22,6 @@ from coherence_ft.documents.canonical import file_digest
 from coherence_ft.documents.diagnostics import CoherenceError
 from coherence_ft.manifest.statement import CONSTRAINTS_FILE
 from coherence_ft.manifest.verify import verify
-
-
-@pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Signed:
-    return signed_derivative(tmp_path_factory.mktemp("signed"))
-
-
-@pytest.fixture
-def signed(original: Signed, tmp_path: Path) -> Signed:
-    return copied(original, tmp_path)
 
 
 def _result(statement: Any, id: str) -> Any:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from derivatives import PLACE, TODAY, Signed, codes, copied, edit, flip, signed_derivative
+from derivatives import PLACE, TODAY, Signed, codes, edit, flip, signed_derivative
 
 from coherence_ft.authority.keys import Signer, generate, load_private
 from coherence_ft.documents.canonical import canonical_json
@@ -79,11 +79,6 @@ def relisted(tenant: Tenant, name: str, **changes: Any) -> Tenant:
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Signed:
     return with_countersigners(signed_derivative(tmp_path_factory.mktemp("signed")))
-
-
-@pytest.fixture
-def signed(original: Signed, tmp_path: Path) -> Signed:
-    return copied(original, tmp_path)
 
 
 def test_an_authority_countersigns_beside_the_maker(signed: Signed) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import pytest
-from derivatives import ADAPTER, TODAY, Signed, codes, copied, signed_derivative
+from derivatives import ADAPTER, TODAY, Signed, codes
 
 from coherence_ft.documents.canonical import file_digest
 from coherence_ft.documents.diagnostics import CoherenceError
@@ -23,16 +23,6 @@ from coherence_ft.manifest.verify import verify
 from coherence_ft.manifest.write import write_manifest
 
 MANY = 40 * 2**20  # bytes: enough for threads
-
-
-@pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Signed:
-    return signed_derivative(tmp_path_factory.mktemp("signed"))
-
-
-@pytest.fixture
-def signed(original: Signed, tmp_path: Path) -> Signed:
-    return copied(original, tmp_path)
 
 
 def large(folder: Path) -> dict[str, int]:

@@ -36,16 +36,6 @@ from coherence_ft.manifest.verify import verify
 from coherence_ft.manifest.write import write_manifest
 
 
-@pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Signed:
-    return signed_derivative(tmp_path_factory.mktemp("signed"))
-
-
-@pytest.fixture
-def signed(original: Signed, tmp_path: Path) -> Signed:
-    return copied(original, tmp_path)
-
-
 def test_an_untouched_derivative_verifies(signed: Signed) -> None:
     manifest = verify(signed.folder, signed.tenant, today=TODAY, require_stage="certified")
     assert manifest.digest == file_digest(signed.manifest)

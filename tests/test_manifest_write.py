@@ -15,24 +15,12 @@ from derivatives import (
     TODAY,
     Signed,
     codes,
-    copied,
-    signed_derivative,
 )
 
 from coherence_ft.documents.canonical import file_digest
 from coherence_ft.documents.diagnostics import CoherenceError
 from coherence_ft.manifest.verify import verify
 from coherence_ft.manifest.write import write_manifest
-
-
-@pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Signed:
-    return signed_derivative(tmp_path_factory.mktemp("signed"))
-
-
-@pytest.fixture
-def signed(original: Signed, tmp_path: Path) -> Signed:
-    return copied(original, tmp_path)
 
 
 def test_the_same_facts_give_the_same_statement(signed: Signed) -> None:
