@@ -27,9 +27,9 @@ from coherence_ft.manifest.statement import (
     CONSTRAINTS_FILE,
     ENGINE_VERSION,
     RECIPE_FILE,
-    UNKNOWN,
     Stage,
     downstream_modifier,
+    known,
     waivers_used,
 )
 
@@ -237,10 +237,7 @@ def _facts(predicate: Mapping[str, Any], tenant: Tenant, where: str) -> list[Dia
             )
         )
     modifier = predicate["downstreamModifier"]
-    compute = [
-        None if modifier[name] == UNKNOWN else int(modifier[name])
-        for name in ("trainingCompute", "baseCompute")
-    ]
+    compute = [known(modifier[name]) for name in ("trainingCompute", "baseCompute")]
     if modifier["exceedsOneThird"] != downstream_modifier(*compute)["exceedsOneThird"]:
         found.append(Diagnostic("CFT649", "exceedsOneThird does not follow from the two computes", where))
     return found

@@ -255,6 +255,11 @@ def downstream_modifier(training: int | None, base: int | None) -> dict[str, Any
     }
 
 
+def known(stated: int | str) -> int | None:
+    """A count or compute as the predicate states it; None for `unknown`."""
+    return None if stated == UNKNOWN else int(stated)
+
+
 def waivers_used(
     constraints: ResolvedConstraints, results: Iterable[ConstraintResult]
 ) -> list[dict[str, Any]]:

@@ -25,7 +25,7 @@ from coherence_ft.documents.probe_set import ProbeSet, read_probe_set
 from coherence_ft.documents.recipe import Quantization, Recipe
 from coherence_ft.documents.tenant import Tenant, read_tenant
 from coherence_ft.manifest.lineage import Lineage
-from coherence_ft.manifest.statement import DataSet, Method, Relation, Stage, TrainingFacts
+from coherence_ft.manifest.statement import DataSet, Method, Relation, Stage, TrainingFacts, known
 from coherence_ft.manifest.verify import verify
 from coherence_ft.models.base import locate
 from coherence_ft.serving.derivative import Artifact, VerifiedDerivative, verify_derivative
@@ -251,17 +251,13 @@ def _sums(parents: Sequence[VerifiedDerivative]) -> TrainingFacts:
         epoch=sum(float(predicate["training"]["epoch"]) for predicate in predicates),
         trained_tokens=_sum(predicate["training"]["trainedTokens"] for predicate in predicates),
         training_compute=_sum(modifier["trainingCompute"] for modifier in modifiers),
-        base_compute=_known(modifiers[0]["baseCompute"]),
+        base_compute=known(modifiers[0]["baseCompute"]),
     )
 
 
 def _sum(values: Any) -> int | None:
-    known = [_known(value) for value in values]
-    return None if None in known else sum(value for value in known if value is not None)
-
-
-def _known(value: object) -> int | None:
-    return None if value == "unknown" else int(str(value))
+    stated = [known(value) for value in values]
+    return None if None in stated else sum(value for value in stated if value is not None)
 
 
 def _one_base(parents: Sequence[VerifiedDerivative]) -> list[Diagnostic]:

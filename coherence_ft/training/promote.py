@@ -24,7 +24,7 @@ from coherence_ft.documents.recipe import Recipe, read_recipe
 from coherence_ft.documents.tenant import read_tenant
 from coherence_ft.manifest.lineage import Lineage
 from coherence_ft.manifest.model_sig import write_model_signature
-from coherence_ft.manifest.statement import Base, DataSet, Method, Stage, TrainingFacts
+from coherence_ft.manifest.statement import Base, DataSet, Method, Stage, TrainingFacts, known
 from coherence_ft.manifest.verify import VerifiedManifest, verify
 from coherence_ft.serving.derivative import VerifiedDerivative, verify_derivative
 from coherence_ft.training.checkpoint import Provenance, copy_for_serving, name_base, seal
@@ -241,14 +241,10 @@ def _signed_facts(
     return provenance, TrainingFacts(
         steps=training["steps"],
         epoch=float(training["epoch"]),
-        trained_tokens=_known(training["trainedTokens"]),
-        training_compute=_known(modifier["trainingCompute"]),
-        base_compute=_known(modifier["baseCompute"]),
+        trained_tokens=known(training["trainedTokens"]),
+        training_compute=known(modifier["trainingCompute"]),
+        base_compute=known(modifier["baseCompute"]),
     )
-
-
-def _known(value: object) -> int | None:
-    return None if value == "unknown" else int(str(value))
 
 
 def _refusals(verified: VerifiedDerivative, measured: Measured) -> list[Diagnostic]:
